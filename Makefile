@@ -1,0 +1,66 @@
+# Everything a user runs. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help up status verify logs down reset test test-unit lint format tools dev
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+# make up MODE=standalone CLIENT=django_redis INVENTORY=inventories/replication ARGS=--check
+PLAYBOOK = ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) $(if $(MODE),-e cache_mode=$(MODE)) $(if $(CLIENT),-e cache_client=$(CLIENT)) $(ARGS)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'make test-<name>      Run one Molecule scenario, such as test-replication'
+
+up: tools ## Deploy the inventory (default: this machine, without root or Docker)
+	$(PLAYBOOK) site.yml
+
+status: tools ## Say what runs, who leads, and whether Django's caches answer
+	@$(PLAYBOOK) ansible/status.yml
+
+verify: tools ## Prove the deployment with Django's own cache operations
+	$(PLAYBOOK) ansible/verify.yml
+
+logs: tools ## Follow the logs of the local services
+	@$(PLAYBOOK) ansible/logs.yml
+
+down: tools ## Stop the local services; the data stays
+	$(PLAYBOOK) ansible/down.yml
+
+reset: tools ## Stop the local services and delete their state, data included; asks first
+	@read -r -p 'Delete the local services with all their data? Type yes: ' answer && [ "$$answer" = yes ] || { echo 'Nothing was changed.'; exit 1; }
+	$(PLAYBOOK) ansible/reset.yml
+
+test: lint test-unit ## Run the linters, the unit tests and every Molecule scenario
+	python molecule/run.py
+
+test-unit: dev ## Run the unit tests, which need no Docker
+	pytest
+
+test-%: dev
+	python molecule/run.py $*
+
+lint: dev ## Run the linters and the type checker
+	ruff check
+	ruff format --check
+	mypy
+	yamllint --strict .
+	ansible-lint --offline
+
+format: dev ## Format the Python code
+	ruff check --fix
+	ruff format
+
+tools: $(BIN)/.tools
+dev: $(BIN)/.dev
+
+$(BIN)/.tools: requirements.txt
+	@./bootstrap.sh $(PYTHON) $<
+	@touch $@
+
+$(BIN)/.dev: requirements-dev.txt requirements.txt
+	@./bootstrap.sh $(PYTHON) $<
+	@touch $@ $(BIN)/.tools

@@ -1,0 +1,190 @@
+"""Build Django's CACHES setting from the inventory's words for it.
+
+See https://docs.djangoproject.com/en/stable/ref/settings/#caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+# What an alias may say; everything has a default, so `{}` is a complete alias.
+ALIAS_KEYS = ("compressor", "db", "key_prefix", "max_entries", "options", "read_from", "timeout", "version")
+CLIENTS = ("builtin", "django_redis")
+READ_FROM = ("leader", "replicas")
+COMPRESSORS = {
+    "none": "django_redis.compressors.identity.IdentityCompressor",
+    "zlib": "django_redis.compressors.zlib.ZlibCompressor",
+    "lz4": "django_redis.compressors.lz4.Lz4Compressor",
+    "zstd": "django_redis.compressors.zstd.ZStdCompressor",
+}
+
+# Keyword arguments of redis-py's connections. RESP2 because redis-py 8 speaks RESP3 by default, which Redis 5 refuses.
+CONNECTION = {
+    "max_connections": 4096,
+    "socket_connect_timeout": 3.5,
+    "socket_timeout": 5.5,
+    "health_check_interval": 30,
+    "protocol": 2,
+}
+# django.core.cache.backends.base.BaseCache reads these from OPTIONS; Django's Redis backend hands them to redis-py, which raises.
+LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
+
+
+class CacheSettingsError(ValueError):
+    """An alias says something that its client or mode cannot do."""
+
+
+def django_caches(
+    aliases: Mapping[str, Mapping[str, Any]],
+    mode: str,
+    client: str,
+    nodes: Iterable[Mapping[str, Any]] = (),
+    password: str | None = None,
+    ca_file: str | None = None,
+    session_alias: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The value of CACHES for ``aliases`` (name to settings, see ALIAS_KEYS).
+
+    ``mode`` is ``locmem``, ``standalone`` or ``replication``; ``client`` one of CLIENTS; ``nodes`` what ``redis_nodes``
+    returns, leader first. ``password`` is that of the servers, ``ca_file`` the path of the certificate authority to
+    trust where a node has ``tls``. The alias that holds the sessions reads from the leader unless it says otherwise.
+
+    ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
+    CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
+    """
+    if "default" not in aliases:
+        raise CacheSettingsError("Django needs a cache alias named 'default'")
+    nodes = list(nodes)
+    caches = {}
+    for name, given in aliases.items():
+        alias = {"read_from": "leader" if name == session_alias else "replicas", **(given or {})}
+        _check(name, alias, mode, client)
+        if mode == "locmem":
+            caches[name] = _locmem(name, alias)
+            continue
+        servers = nodes if alias["read_from"] == "replicas" else nodes[:1]
+        if not servers:
+            raise CacheSettingsError(f"{name}: cache_mode {mode} needs at least one Redis server")
+        build = _builtin if client == "builtin" else _django_redis
+        caches[name] = build(alias, servers, password, {**CONNECTION, **_tls(servers, ca_file)})
+    return caches
+
+
+def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
+    for key in alias:
+        if key not in ALIAS_KEYS:
+            raise CacheSettingsError(f"{name}: unknown key {key!r}; an alias has {', '.join(ALIAS_KEYS)}")
+    choices: tuple[tuple[str, Any, Iterable[str]], ...] = (
+        ("cache_client", client, CLIENTS),
+        ("read_from", alias["read_from"], READ_FROM),
+        ("compressor", alias.get("compressor", "none"), COMPRESSORS),
+    )
+    for word, value, allowed in choices:
+        if value not in allowed:
+            raise CacheSettingsError(f"{name}: {word} {value!r} is unknown; choose {', '.join(allowed)}")
+    if mode == "locmem":
+        return
+    if client == "builtin" and alias.get("compressor", "none") != "none":
+        raise CacheSettingsError(f"{name}: compressor {alias['compressor']!r} needs cache_client django_redis")
+    for option in alias.get("options") or {}:
+        if option in LOCMEM_OPTIONS:
+            raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
+        if client == "builtin" and option != option.lower():
+            raise CacheSettingsError(f"{name}: {option} is no option of Django's own client; it belongs to django_redis")
+
+
+def _common(alias: Mapping[str, Any], key_prefix: str) -> dict[str, Any]:
+    common: dict[str, Any] = {"TIMEOUT": alias.get("timeout", 300), "KEY_PREFIX": key_prefix}
+    if "version" in alias:
+        common["VERSION"] = alias["version"]
+    return common
+
+
+def _locmem(name: str, alias: Mapping[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in (alias.get("options") or {}).items() if key in LOCMEM_OPTIONS}
+    return {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": name,
+        **_common(alias, alias.get("key_prefix", "dj")),
+        "OPTIONS": {"MAX_ENTRIES": alias.get("max_entries", 100000), **options},
+    }
+
+
+def _builtin(
+    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, connection: Mapping[str, Any]
+) -> dict[str, Any]:
+    options = {"db": alias.get("db", 0), **connection, **(alias.get("options") or {})}
+    if password:
+        options["password"] = password
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [_url(node) for node in servers],
+        **_common(alias, _key_prefix(alias, "builtin", options.get("serializer"))),
+        "OPTIONS": options,
+    }
+
+
+def _django_redis(
+    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, connection: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options in lower case are redis-py's and go into the pool's arguments, the others are django-redis's own."""
+    given = alias.get("options") or {}
+    options: dict[str, Any] = {
+        "CLIENT_CLASS": "django_redis.client.DefaultClient",
+        "CONNECTION_POOL_KWARGS": {**connection, **{key: value for key, value in given.items() if key == key.lower()}},
+        "PICKLE_VERSION": -1,
+        "COMPRESSOR": COMPRESSORS[alias.get("compressor", "none")],
+        "IGNORE_EXCEPTIONS": False,
+        **{key: value for key, value in given.items() if key != key.lower()},
+    }
+    if password:
+        options["PASSWORD"] = password
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": [_url(node, alias.get("db", 0)) for node in servers],
+        **_common(alias, _key_prefix(alias, "django_redis", options.get("SERIALIZER"), options["COMPRESSOR"])),
+        "OPTIONS": options,
+    }
+
+
+def _key_prefix(alias: Mapping[str, Any], client: str, serializer: str | None = None, compressor: str | None = None) -> str:
+    """The alias's prefix with everything that decides the bytes of a value.
+
+    Clients name their keys alike but write values that the others cannot read, so a change of client, serializer or
+    compressor must change the names of the keys.
+    """
+    parts = [alias.get("key_prefix", "dj"), client]
+    if serializer:
+        parts.append(serializer)
+    if compressor and compressor != COMPRESSORS["none"]:
+        parts.append(next((word for word, path in COMPRESSORS.items() if path == compressor), compressor))
+    return "/".join(parts)
+
+
+def _url(node: Mapping[str, Any], db: int | None = None) -> str:
+    """A server's URL for redis.ConnectionPool.from_url; never holds a password."""
+    if node.get("socket"):
+        path = quote(node["socket"])
+        return f"unix://{path}" if db is None else f"unix://{path}?db={db}"
+    scheme = "rediss" if node.get("tls") else "redis"
+    address = f"[{node['address']}]" if ":" in node["address"] else node["address"]
+    return f"{scheme}://{address}:{node['port']}" + ("" if db is None else f"/{db}")
+
+
+def _tls(servers: list[Mapping[str, Any]], ca_file: str | None) -> dict[str, Any]:
+    if not any(node.get("tls") and not node.get("socket") for node in servers):
+        return {}
+    # Said aloud because redis-py below 6 does not check the host name by default.
+    options: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    if ca_file:
+        options["ssl_ca_certs"] = ca_file
+    return options
+
+
+class FilterModule:
+    """Registers the filter with Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"django_caches": django_caches}

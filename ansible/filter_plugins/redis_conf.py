@@ -1,0 +1,55 @@
+"""Print directives as redis.conf text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def redis_conf(directives: Mapping[str, Any]) -> str:
+    """``directives`` as redis.conf lines, sorted by name.
+
+    A value is written as in redis.conf (``{"save": "3600 1"}``); booleans become yes or no, a list becomes one line for
+    each entry, an empty string becomes ``""`` and None leaves the directive out. Raises ValueError for a value with a
+    line break or a control character, which would change the lines after it.
+    """
+    lines = []
+    for name in sorted(directives):
+        values = directives[name]
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None:
+                lines.append(f"{name} {_argument(name, value)}")
+    return "\n".join(lines)
+
+
+def _argument(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    if any(ord(character) < 32 for character in text):
+        raise ValueError(f"the value of the Redis directive {name} contains a line break or a control character")
+    return text or '""'
+
+
+def redis_quote(text: str) -> str:
+    """``text`` as one quoted redis.conf argument, whatever characters it holds.
+
+    Follows sdssplitargs of the Redis source: inside double quotes a backslash escapes, and ``\\xHH`` is one byte.
+    """
+    quoted = []
+    for byte in str(text).encode():
+        character = chr(byte)
+        if character in '"\\':
+            quoted.append("\\" + character)
+        elif 32 <= byte < 127:
+            quoted.append(character)
+        else:
+            quoted.append(f"\\x{byte:02x}")
+    return '"' + "".join(quoted) + '"'
+
+
+class FilterModule:
+    """Registers the filters with Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"redis_conf": redis_conf, "redis_quote": redis_quote}

@@ -1,0 +1,85 @@
+"""Compare what the servers and Django say with what the mode promises, and say it to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any], mode: str) -> list[str]:
+    """What is wrong with the servers' roles, a sentence for each fault; empty where all is well.
+
+    ``nodes`` is what ``redis_nodes`` returns, and each host's ``cache_reply`` a result of the module ``redis_role``.
+    """
+    faults, leaders = [], []
+    for node in nodes:
+        reply = hostvars[node["name"]].get("cache_reply") or {}
+        if "role" not in reply:
+            faults.append(f"{node['name']} does not answer: {reply.get('error', 'it was not asked')}")
+        elif reply["role"] == "leader":
+            leaders.append(node)
+        elif reply["link"] != "connected":
+            faults.append(f"{node['name']} follows {reply['leader_address']}:{reply['leader_port']}, but its link is {reply['link']}")
+    if len(leaders) != 1:
+        faults.append(f"mode {mode} has one leader, and {', '.join(node['name'] for node in leaders) or 'no server'} leads")
+        return faults
+    for node in nodes:
+        reply = hostvars[node["name"]].get("cache_reply") or {}
+        followed = (reply.get("leader_address"), reply.get("leader_port"))
+        if reply.get("role") == "replica" and followed != (leaders[0]["address"], leaders[0]["port"]):
+            faults.append(f"{node['name']} follows {followed[0]}:{followed[1]}, and {leaders[0]['name']} leads")
+    return faults
+
+
+def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]], mode: str, client: str) -> list[str]:
+    """What is wrong with the caches that Django loaded, a sentence for each fault; empty where all is well.
+
+    ``report`` is what ``manage.py cachecheck --json`` prints. An alias must have the leader first, and after it no
+    server or every replica, in inventory order.
+    """
+    faults = [
+        f"{name}: {operation['name']}: {operation['error']}"
+        for name, alias in report["aliases"].items()
+        for operation in alias["operations"]
+        if not operation["ok"]
+    ]
+    if (report["mode"], report["client"]) != (mode, client):
+        faults.append(f"Django runs mode {report['mode']} with client {report['client']}, and the inventory says {mode} and {client}")
+    places = [node.get("socket") or f"{_bracketed(node['address'])}:{node['port']}" for node in nodes]
+    for name, alias in report["aliases"].items():
+        loaded = [server.partition("://")[2].partition("?")[0] for server in alias["servers"]]
+        loaded = [server if server.startswith("/") else server.partition("/")[0] for server in loaded]
+        if nodes and loaded not in (places, places[:1]):
+            faults.append(f"{name}: Django uses {', '.join(loaded)}, and what runs is {', '.join(places)}")
+    return faults
+
+
+def deployment_summary(hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str) -> str:
+    """What runs where, a line for each server, for people; never a secret."""
+    rows = [("mode", mode, "")]
+    for host in hosts:
+        status = hostvars[host].get("django_app_status")
+        if status:
+            answer = (status.get("json") or {}).get("status", "does not answer")
+            rows.append(("Django", str(status["url"]).rpartition("/")[0] + "/", f"{host}, caches: {answer}"))
+    for node in nodes:
+        reply = hostvars[node["name"]].get("cache_reply") or {}
+        state = reply.get("error") or " ".join(filter(None, (reply["server"], reply["version"], reply.get("link"))))
+        rows.append((reply.get("role", node["role"]), f"{_bracketed(node['address'])}:{node['port']}", f"{node['name']}, {state}"))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{word:{widths[0]}}  {place:{widths[1]}}  {about}".rstrip() for word, place, about in rows)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+class FilterModule:
+    """Registers the filters with Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "topology_faults": topology_faults,
+            "cachecheck_faults": cachecheck_faults,
+            "deployment_summary": deployment_summary,
+        }

@@ -1,0 +1,101 @@
+#!/usr/bin/python
+"""Ansible module: make a Redis server lead, or follow a leader, and wait until it serves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, connect
+
+DOCUMENTATION = r"""
+module: redis_follow
+short_description: Make a Redis server lead, or follow a leader
+description:
+  - Waits until the server answers, changes its role where that is another, has the server remember it, and waits until a
+    replica has its leader's data.
+options:
+  leader_address: {description: Whom to follow; the server leads where this is missing., type: str}
+  leader_port: {description: Whom to follow., type: int}
+  wait: {description: Seconds to wait until the server serves., type: int, default: 300}
+  address: {description: Address to connect to., type: str, default: 127.0.0.1}
+  port: {description: Port to connect to., type: int, required: true}
+  socket: {description: Unix socket to connect to instead., type: path}
+  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  timeout: {description: Seconds to wait for the connection and for the reply., type: float, default: 5}
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Follow the leader
+  redis_follow:
+    port: 6379
+    auth_file: /etc/redis/redis-6379.auth.conf
+    leader_address: 10.0.0.11
+    leader_port: 6379
+"""
+
+RETURN = r"""
+role: {description: C(leader) or C(replica)., type: str}
+"""
+
+
+def follows(answer: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Whether the server already has the wanted role."""
+    if not params["leader_address"]:
+        return bool(answer["role"] == "leader")
+    wanted = (params["leader_address"], params["leader_port"])
+    return answer["role"] == "replica" and (answer["leader_address"], answer["leader_port"]) == wanted
+
+
+def serves(answer: dict[str, Any]) -> bool:
+    """Whether the server answers with current data: a leader at once, a replica when it is connected."""
+    return bool(answer["role"] == "leader" or answer["link"] == "connected")
+
+
+def change(params: dict[str, Any]) -> None:
+    """Give the server the wanted role, and have it write that to its own file."""
+    target = (params["leader_address"], params["leader_port"]) if params["leader_address"] else ("NO", "ONE")
+    with connect(params) as redis:
+        redis.command("REPLICAOF", *target)
+        redis.command("CONFIG", "REWRITE")
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            **CONNECTION_SPEC,
+            "leader_address": {"type": "str"},
+            "leader_port": {"type": "int"},
+            "wait": {"type": "int", "default": 300},
+        },
+        required_together=[("leader_address", "leader_port")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    deadline = time.monotonic() + params["wait"]
+    changed, reason = False, ""
+    while True:
+        try:
+            answer = ask_role(params)
+            if not follows(answer, params):
+                changed = True
+                if not module.check_mode:
+                    change(params)
+            elif serves(answer):
+                module.exit_json(changed=changed, role=answer["role"])
+            else:
+                reason = f"its link to {answer['leader_address']}:{answer['leader_port']} is {answer['link']}"
+            if module.check_mode:
+                module.exit_json(changed=changed, role=answer["role"])
+        except (OSError, RedisError) as error:
+            reason = str(error)
+        if time.monotonic() >= deadline:
+            module.fail_json(msg=f"the server on port {params['port']} does not serve after {params['wait']} s: {reason}")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+#!/usr/bin/python
+"""Ansible module: ask a Redis server which role it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role
+
+DOCUMENTATION = r"""
+module: redis_role
+short_description: Ask a Redis server which role it has
+description:
+  - Asks C(ROLE) and C(INFO server) and changes nothing. A server that does not answer is no failure.
+options:
+  volatile_file:
+    description: The file to which the server writes its topology, read where the server does not answer.
+    type: path
+  address: {description: Address to connect to., type: str, default: 127.0.0.1}
+  port: {description: Port to connect to., type: int, required: true}
+  socket: {description: Unix socket to connect to instead., type: path}
+  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  timeout: {description: Seconds to wait for the connection and for the reply., type: float, default: 5}
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Ask who leads
+  redis_role:
+    port: 6379
+    auth_file: /etc/redis/redis-6379.auth.conf
+"""
+
+RETURN = r"""
+role: {description: C(leader) or C(replica); missing where the server does not answer., type: str}
+leader_address: {description: Whom a replica follows., type: str}
+leader_port: {description: Whom a replica follows., type: int}
+link: {description: "A replica's link to its leader, C(connected) when it is up.", type: str}
+server: {description: C(redis) or C(valkey)., type: str}
+version: {description: The server's version., type: str}
+error: {description: Why the server did not answer., type: str}
+"""
+
+
+def remembered(path: str | None) -> dict[str, Any]:
+    """Whom a server that does not answer followed when it last ran, from the file that it writes itself."""
+    try:
+        with open(path or "", encoding="utf-8") as lines:
+            for line in lines:
+                words = line.split()
+                if words[:1] == ["replicaof"]:
+                    return {"leader_address": words[1], "leader_port": int(words[2])}
+    except FileNotFoundError:
+        pass
+    return {}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule({**CONNECTION_SPEC, "volatile_file": {"type": "path"}}, supports_check_mode=True)
+    try:
+        answer = ask_role(module.params)
+    except (OSError, RedisError) as error:
+        answer = {"error": str(error), **remembered(module.params["volatile_file"])}
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

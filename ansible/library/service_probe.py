@@ -1,0 +1,142 @@
+#!/usr/bin/python
+"""Ansible module: is a service running, is it older than its files, and if it is not running, is its port free."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: service_probe
+short_description: Compare a service's process with the files it uses
+description:
+  - A process that started before one of its files was last written is stale and must be restarted. This holds after
+    any interruption, unlike a notified handler, which is lost with the run that notified it.
+  - Fails where the service does not run and its port is taken by another process.
+options:
+  name: {description: The service's name., type: str, required: true}
+  pid_command: {description: Command that prints the process id of the service., type: list, elements: str, required: true}
+  files: {description: Files that the process reads when it starts; links are followed., type: list, elements: path, default: []}
+  address: {description: Address that the service listens on., type: str}
+  port: {description: Port that the service listens on., type: int}
+  port_variable: {description: "The inventory's word for the port, for the error message.", type: str}
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Probe the web server
+  service_probe:
+    name: django_app
+    pid_command: [systemctl, show, --property=MainPID, --value, django_app]
+    files: [/etc/django_app/deployed/settings.py]
+"""
+
+RETURN = r"""
+running: {description: Whether the service has a process., type: bool}
+pid: {description: "The service's process id, 0 where it has none.", type: int}
+stale: {description: Whether a file is newer than the process., type: bool}
+newer: {description: The files that are newer than the process., type: list}
+"""
+
+TCP_LISTEN = "0A"
+
+
+def main_pid(command: list[str]) -> int:
+    """The service's process id, 0 where it has none or where its manager does not know it."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return 0
+    text = result.stdout.strip()
+    return int(text) if result.returncode == 0 and text.isdigit() else 0
+
+
+def started_at(pid: int) -> float:
+    """When a process started, in seconds since the epoch. See proc_pid_stat(5), field 22."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def newer_files(paths: list[str], moment: float) -> list[str]:
+    """Those of ``paths`` that were written, or whose link was changed, after ``moment`` (seconds since the epoch)."""
+    return [path for path in paths if os.path.exists(path) and max(os.stat(path).st_mtime, os.lstat(path).st_mtime) > moment]
+
+
+def taken(address: str, port: int) -> bool:
+    """Whether something listens on the address and port."""
+    family, kind, proto, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind, proto) as probe:
+        # As servers do: connections that linger from a former server do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(target)
+            return False
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+
+
+def listening_inodes(port: int) -> set[str]:
+    """The socket inodes that listen on a port. See proc_pid_net(5)."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if os.path.exists(table):
+            with open(table, encoding="ascii") as rows:
+                for fields in (row.split() for row in rows):
+                    if fields[3] == TCP_LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                        inodes.add(fields[9])
+    return inodes
+
+
+def processes(inodes: set[str]) -> Iterator[str]:
+    """The processes that hold one of the sockets, as far as this user may see."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            descriptors = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+                name = comm.read().strip()
+        except OSError:
+            continue
+        if any(match and match.group(1) in inodes for match in (re.match(r"socket:\[(\d+)\]", link) for link in descriptors)):
+            yield f"{name} (process {pid})"
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            "name": {"type": "str", "required": True},
+            "pid_command": {"type": "list", "elements": "str", "required": True},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "address": {"type": "str"},
+            "port": {"type": "int"},
+            "port_variable": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    pid = main_pid(params["pid_command"])
+    if pid:
+        newer = newer_files(params["files"], started_at(pid))
+        module.exit_json(changed=False, running=True, pid=pid, stale=bool(newer), newer=newer)
+
+    if params["port"] and taken(params["address"], params["port"]):
+        owner = next(processes(listening_inodes(params["port"])), "a process that this user cannot see")
+        module.fail_json(
+            msg=f"{params['name']}: port {params['port']} on {params['address']} is taken by {owner}; "
+            f"stop it, or set {params['port_variable']} to a free port in the inventory"
+        )
+    module.exit_json(changed=False, running=False, pid=0, stale=False, newer=[])
+
+
+if __name__ == "__main__":
+    main()

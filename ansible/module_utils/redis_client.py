@@ -1,0 +1,132 @@
+"""The little of the Redis protocol that the modules need, so that a host needs nothing but Python.
+
+Speaks RESP2, see https://redis.io/docs/latest/develop/reference/protocol-spec/.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from types import TracebackType
+from typing import Any, BinaryIO
+
+WILDCARDS = ("*", "0.0.0.0", "::", "")
+
+
+class RedisError(Exception):
+    """The server answered with an error; the text is the server's, such as ``NOAUTH Authentication required.``."""
+
+
+class RedisClient:
+    """One connection to one server, as a context manager.
+
+    Raises OSError where the server cannot be reached and RedisError where it refuses. ``timeout`` is in seconds, for
+    the connection and for each reply.
+    """
+
+    def __init__(self, address: str, port: int, unix_socket: str | None = None, timeout: float = 5.0) -> None:
+        if unix_socket:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.settimeout(timeout)
+            self._socket.connect(unix_socket)
+        else:
+            # A server that listens on every address is asked through loopback.
+            host = "127.0.0.1" if address in WILDCARDS else address
+            self._socket = socket.create_connection((host, port), timeout)
+        self._replies: BinaryIO = self._socket.makefile("rb")
+
+    def __enter__(self) -> RedisClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._replies.close()
+        self._socket.close()
+
+    def command(self, *words: str | int) -> Any:
+        """Send one command and return its reply: str, int, None, or a list of these."""
+        encoded = [str(word).encode() for word in words]
+        request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
+        self._socket.sendall(request)
+        return self._reply()
+
+    def info(self, section: str) -> dict[str, str]:
+        """The fields of one section of INFO."""
+        lines = self.command("INFO", section).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def _reply(self) -> Any:
+        line = self._replies.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("the server closed the connection")
+        kind, rest = line[:1], line[1:-2].decode("utf-8", "replace")
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            raise RedisError(rest)
+        if kind == b":":
+            return int(rest)
+        size = int(rest)
+        if size < 0:
+            return None
+        if kind == b"*":
+            return [self._reply() for _ in range(size)]
+        return self._replies.read(size + 2)[:-2].decode("utf-8", "replace")
+
+
+def read_directive(path: str, name: str) -> str | None:
+    """The quoted argument of a directive in a redis.conf that the filter ``redis_quote`` wrote, or None.
+
+    Raises OSError where the file cannot be read.
+    """
+    with open(path, encoding="ascii") as lines:
+        for line in lines:
+            found = re.match(rf'{name} "(.*)"$', line)
+            if found:
+                unescaped = re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _unescape, found.group(1).encode())
+                return unescaped.decode()
+    return None
+
+
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    code, character = escape.groups()
+    return bytes([int(code, 16)]) if code else character
+
+
+def connect(params: dict[str, Any]) -> RedisClient:
+    """A client from the parameters that the Redis modules share, authenticated with the password in ``auth_file``."""
+    client = RedisClient(params["address"], params["port"], params["socket"], params["timeout"])
+    if params["auth_file"]:
+        try:
+            password = read_directive(params["auth_file"], "requirepass")
+        except FileNotFoundError:
+            password = None
+        if password:
+            client.command("AUTH", password)
+    return client
+
+
+def ask_role(params: dict[str, Any]) -> dict[str, Any]:
+    """What the server is: ``role`` (``leader`` or ``replica``), ``server`` and ``version``; for a replica also
+    ``leader_address``, ``leader_port`` and ``link`` (``connected`` when it is up). Raises OSError or RedisError.
+    """
+    with connect(params) as redis:
+        role, *details = redis.command("ROLE")
+        about = redis.info("server")
+    answer: dict[str, Any] = {
+        "server": about.get("server_name", "redis"),
+        "version": about.get("valkey_version", about["redis_version"]),
+    }
+    if role == "master":
+        return {**answer, "role": "leader"}
+    address, port, link = details[:3]
+    return {**answer, "role": "replica", "leader_address": address, "leader_port": port, "link": link}
+
+
+# The argument_spec that goes with `connect`.
+CONNECTION_SPEC: dict[str, Any] = {
+    "address": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "required": True},
+    "socket": {"type": "str"},
+    "auth_file": {"type": "path"},
+    "timeout": {"type": "float", "default": 5.0},
+}

@@ -1,0 +1,274 @@
+"""Run Molecule scenarios side by side and sum them up in one table.
+
+    python molecule/run.py [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
+
+Environment: JOBS=2 (scenarios at a time), KEEP=1 (leave the containers for a look; the next run of the scenario removes them).
+The whole output of a scenario goes to .cache/molecule/SCENARIO.log. Exit code 0: all passed, 1: one failed, 2: wrong use.
+
+Three things fail a scenario that Molecule itself lets pass: a playbook that does not exist; a check of converged hosts that
+finds something to change; a generated secret in the output, which `--diff` is on for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
+LOGS = PROJECT / ".cache" / "molecule"
+TAIL_LINES = 80
+# Started first, so that the last ones to end are short. One that is not named here counts as the longest.
+LONGEST_FIRST = ("local", "replication", "colocated", "django_redis", "own_project", "standalone", "locmem")
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+STEP = re.compile(r"^\w+\s+\[\S+ > (?P<step>\w+)\] (?:Executing|Executed: (?P<result>\w+))")
+CHANGED = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=[1-9]", re.MULTILINE)
+
+
+class Interrupted(Exception):
+    """Ctrl-C, or a polite request to end."""
+
+
+@dataclass
+class Step:
+    """One action of Molecule: its name, when it began (seconds of the monotonic clock), its lines of output (each with its
+    line end), the result in Molecule's word (successful, failed, missing) and what is wrong with it in ours."""
+
+    name: str
+    began: float = field(default_factory=time.monotonic)
+    lines: list[str] = field(default_factory=list)
+    result: str = ""
+    fault: str = ""
+
+
+@dataclass
+class Scenario:
+    """One folder of molecule/ and what became of it; `faults` are sentences, none of them means that it passed."""
+
+    name: str
+    faults: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the whole output goes."""
+        return LOGS / f"{self.name}.log"
+
+    @property
+    def suites(self) -> set[str]:
+        """The Debian releases that its molecule.yml names: {"trixie"}."""
+        return set(re.findall(r"TEST_SUITE: (\w+)", (HERE / self.name / "molecule.yml").read_text()))
+
+
+class Runner:
+    """Runs scenarios in threads; every thread only waits for the Molecule that it started."""
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.stopping = False
+        self.print_lock = threading.Lock()
+        command = Path(sys.executable).with_name("molecule")
+        self.molecule = str(command) if command.exists() else "molecule"
+        # Molecule finds ansible-playbook on PATH, and it must be the one of the same environment.
+        self.environment = dict(os.environ, NO_COLOR="1", ANSIBLE_NOCOLOR="1", PYTHONUNBUFFERED="1")
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+    def say(self, text: str) -> None:
+        """Print whole lines, however many threads do."""
+        with self.print_lock:
+            print(text, flush=True)
+
+    def run(self, scenario: Scenario) -> None:
+        """Run one scenario to its end and note its faults and its seconds."""
+        if self.stopping:
+            return
+        began = time.monotonic()
+        self.say(f"{scenario.name}: started, log {scenario.log.relative_to(PROJECT)}")
+        clean(scenario)
+        code = self.run_molecule(scenario)
+        scenario.faults = faults_of(scenario, code)
+        if not self.keep:
+            clean(scenario)
+        scenario.seconds = time.monotonic() - began
+        if not scenario.faults:
+            self.say(f"{scenario.name}: passed in {scenario.seconds:.0f} s")
+        elif not self.stopping:
+            tail = "".join(f"  | {line}" for line in failing_part(scenario))
+            self.say(f"{tail}{scenario.name}: FAILED: {'; '.join(scenario.faults)}")
+
+    def run_molecule(self, scenario: Scenario) -> int:
+        """Run `molecule test`, note its steps, report each one that ends, return the exit code."""
+        options = ["--no-command-borders", f"--destroy={'never' if self.keep else 'always'}", "-s", scenario.name]
+        # A session of its own: Ctrl-C reaches this runner alone, which then ends what it started.
+        process = scenario.process = subprocess.Popen(
+            [self.molecule, "-c", str(HERE / "config.yml"), "test", *options],
+            cwd=PROJECT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        step = Step("start")
+        scenario.steps.append(step)
+        with process, scenario.log.open("w", encoding="utf-8") as log:
+            for raw in process.stdout or ():
+                line = ANSI.sub("", raw)
+                log.write(line)
+                log.flush()
+                match = STEP.match(line)
+                if match is not None and match["result"] is None:
+                    step = Step(match["step"])
+                    scenario.steps.append(step)
+                step.lines.append(line)
+                if match is not None and match["result"] is not None and match["step"] == step.name:
+                    step.result = match["result"].lower()
+                    ended = "" if step.result == "successful" else f" {step.result}"
+                    self.say(f"{scenario.name}: {step.name} {time.monotonic() - step.began:.0f} s{ended}")
+        return process.returncode
+
+    def stop(self, scenarios: list[Scenario]) -> None:
+        """End every Molecule that still runs and remove what it made."""
+        self.stopping = True
+        for scenario in scenarios:
+            if scenario.process is not None and scenario.process.poll() is None:
+                os.killpg(scenario.process.pid, signal.SIGTERM)
+                try:
+                    scenario.process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    os.killpg(scenario.process.pid, signal.SIGKILL)
+
+
+def faults_of(scenario: Scenario, code: int) -> list[str]:
+    """What is wrong with a run that ended with this exit code, one sentence each."""
+    faults = []
+    converged = False
+    for step in scenario.steps:
+        converged = converged or step.name == "converge"
+        # After a failure Molecule always tries the cleanup playbook, which no scenario here has.
+        if step.result == "missing" and step.name != "cleanup":
+            step.fault = f"{step.name} names a playbook that does not exist"
+        elif step.result == "failed":
+            step.fault = f"{step.name} failed"
+        elif step.name == "check" and converged and (hosts := CHANGED.findall("".join(step.lines))):
+            step.fault = f"check of the converged hosts would change {', '.join(hosts)}"
+        if step.fault:
+            faults.append(step.fault)
+    if code != 0 and not faults:
+        faults.append(f"Molecule ended with exit code {code}")
+    return faults + leaked_secrets(scenario)
+
+
+def leaked_secrets(scenario: Scenario) -> list[str]:
+    """The names of the scenario's generated secrets that stand in its log, as one sentence."""
+    log = scenario.log.read_text(encoding="utf-8")
+    folders = (PROJECT / "inventories" / scenario.name / "secrets", HERE / scenario.name / "inventory" / "secrets")
+    secrets = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()]
+    leaked = [path.name for path in secrets if (value := path.read_text().strip()) and value in log]
+    return [f"the log shows {', '.join(leaked)}"] if leaked else []
+
+
+def failing_part(scenario: Scenario) -> list[str]:
+    """The last lines of the first step that went wrong, else of the whole output."""
+    for step in scenario.steps:
+        if step.fault:
+            return step.lines[-TAIL_LINES:]
+    return [line for step in scenario.steps for line in step.lines][-TAIL_LINES:]
+
+
+def clean(scenario: Scenario) -> None:
+    """Remove containers and network of the scenario, whoever left them."""
+    listed = subprocess.run(
+        ["docker", "ps", "-aq", "--filter", f"label=cachestack-test={scenario.name}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.stdout.split():
+        subprocess.run(["docker", "rm", "-fv", *listed.stdout.split()], capture_output=True, check=False)
+    subprocess.run(["docker", "network", "rm", f"cachestack-{scenario.name}"], capture_output=True, check=False)
+
+
+def chosen(names: list[str]) -> list[Scenario]:
+    """The scenarios of these names, or all, longest first; a name that is none ends the run with a hint."""
+    known = sorted(path.parent.name for path in HERE.glob("*/molecule.yml"))
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
+            fail(f"no scenario {name!r}: {hint}")
+    rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    return [Scenario(name) for name in sorted(set(names or known), key=lambda name: rank.get(name, -1))]
+
+
+def fail(message: str) -> NoReturn:
+    """End with exit code 2, which says wrong use or a machine that cannot run containers."""
+    print(f"molecule/run.py: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn SIGINT and SIGTERM into an exception in the main thread."""
+    raise Interrupted(signal.Signals(number).name)
+
+
+def main(names: list[str]) -> int:
+    """Run the named scenarios (all when none is named), print the table, return the exit code."""
+    scenarios = chosen(names)
+    jobs = os.environ.get("JOBS", "2")
+    if not jobs.isdigit() or jobs == "0":
+        fail(f"JOBS={jobs!r} is not a number of scenarios to run at a time")
+    suites = sorted(set().union(*(scenario.suites for scenario in scenarios)))
+    runner = Runner(keep=os.environ.get("KEEP", "") == "1")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    if subprocess.run([str(HERE / "shared" / "test_host.sh"), *suites], check=False).returncode != 0:
+        fail("this machine is not ready to run containers, see above")
+    print(f"test host ready in {time.monotonic() - began:.0f} s: {', '.join(suites)}", flush=True)
+
+    pool = ThreadPoolExecutor(max_workers=int(jobs))
+    futures = [pool.submit(runner.run, scenario) for scenario in scenarios]
+    try:
+        for future in futures:
+            future.result()
+    except Interrupted as reason:
+        print(f"{reason}: removing the containers", file=sys.stderr, flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        runner.stop(scenarios)
+        pool.shutdown(cancel_futures=True)
+        for scenario in scenarios:
+            clean(scenario)
+        return 130
+
+    width = max(len("scenario"), *(len(scenario.name) for scenario in scenarios))
+    print(f"\n{'scenario':{width}}  result  seconds")
+    for scenario in scenarios:
+        print(f"{scenario.name:{width}}  {'FAILED' if scenario.faults else 'passed'}  {scenario.seconds:7.0f}")
+        for fault in scenario.faults:
+            print(f"{'':{width}}  {fault}")
+    failed = sum(bool(scenario.faults) for scenario in scenarios)
+    print(f"\n{len(scenarios) - failed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

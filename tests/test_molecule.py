@@ -1,0 +1,154 @@
+"""What Molecule takes silently, found without a container: it calls a playbook that does not exist a success.
+
+And what run.py reads off Molecule's output, on output as Molecule prints it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+MOLECULE = PROJECT / "molecule"
+SCENARIOS = sorted(path.parent.name for path in MOLECULE.glob("*/molecule.yml"))
+# Molecule's actions that run a playbook, and the key under `playbooks` that names it.
+PLAYBOOK_OF = {"check": "converge", "idempotence": "converge"}
+
+
+def load_run() -> ModuleType:
+    """Import molecule/run.py by its path: a folder of that name must not shadow the package molecule."""
+    spec = importlib.util.spec_from_file_location("molecule_run", MOLECULE / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+run = load_run()
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge as Molecule does: dictionaries deep, everything else replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def config(scenario: str) -> dict[str, Any]:
+    """The scenario's molecule.yml over the base config."""
+    base = yaml.safe_load((MOLECULE / "config.yml").read_text())
+    return merge(base, yaml.safe_load((MOLECULE / scenario / "molecule.yml").read_text()))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_step_has_its_playbook(scenario: str) -> None:
+    data = config(scenario)
+    for step in data["scenario"]["test_sequence"]:
+        playbook = data["ansible"]["playbooks"].get(PLAYBOOK_OF.get(step, step))
+        assert playbook, f"{step} has no playbook"
+        assert (MOLECULE / scenario / playbook).is_file(), f"{step}: {playbook} does not exist"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_named_path_exists(scenario: str) -> None:
+    variables = {"MOLECULE_PROJECT_DIRECTORY": str(PROJECT), "MOLECULE_SCENARIO_NAME": scenario}
+    variables["MOLECULE_SCENARIO_DIRECTORY"] = str(MOLECULE / scenario)
+    data = config(scenario)["ansible"]
+    named = [arg.partition("=")[2] for arg in data["executor"]["args"]["ansible_playbook"] if "=" in arg]
+    for path in [*named, data["env"]["ANSIBLE_CONFIG"]]:
+        resolved = re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], path)
+        assert Path(resolved).is_file(), path
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_names_one_debian_release_and_has_a_place_in_the_order(scenario: str) -> None:
+    assert len(run.Scenario(scenario).suites) == 1
+    assert scenario in run.LONGEST_FIRST
+
+
+def test_every_inventory_is_a_scenario() -> None:
+    inventories = {path.parent.name for path in (PROJECT / "inventories").glob("*/hosts.yml")}
+    assert inventories <= set(SCENARIOS)
+
+
+def run_of(*steps: tuple[str, str, str]) -> Any:
+    """A scenario that ran these steps, each (name, result, output)."""
+    scenario = run.Scenario("locmem")
+    scenario.steps = [run.Step(name, lines=[output], result=result) for name, result, output in steps]
+    return scenario
+
+
+RECAP = "app-1                      : ok=12   changed={}    unreachable=0    failed=0    skipped=1\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    (tmp_path / "locmem.log").touch()
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "faults"),
+    [
+        ([("check", "successful", RECAP.format(3)), ("converge", "successful", RECAP.format(3))], 0, []),
+        ([("converge", "successful", RECAP.format(3)), ("check", "successful", RECAP.format(0))], 0, []),
+        (
+            [("converge", "successful", RECAP.format(3)), ("check", "successful", RECAP.format(1))],
+            0,
+            ["check of the converged hosts would change app-1"],
+        ),
+        ([("verify", "missing", "")], 0, ["verify names a playbook that does not exist"]),
+        ([("converge", "failed", ""), ("cleanup", "missing", "")], 1, ["converge failed"]),
+        ([], 1, ["Molecule ended with exit code 1"]),
+    ],
+)
+def test_faults(steps: list[tuple[str, str, str]], code: int, faults: list[str]) -> None:
+    assert run.faults_of(run_of(*steps), code) == faults
+
+
+def test_a_secret_in_the_log_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROJECT", tmp_path)
+    secrets = tmp_path / "inventories" / "locmem" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "secret_key").write_text("opensesame\n")
+    (secrets / "unused").write_text("")
+    (tmp_path / "locmem.log").write_text("+SECRET_KEY = 'opensesame'\n")
+    assert run.leaked_secrets(run.Scenario("locmem")) == ["the log shows secret_key"]
+
+
+@pytest.mark.parametrize(
+    ("line", "step", "result"),
+    [
+        ("INFO     [locmem > converge] Executing", "converge", None),
+        ("INFO     [locmem > converge] Executed: Successful", "converge", "Successful"),
+        ("ERROR    [locmem > verify] Executed: Failed", "verify", "Failed"),
+        ("WARNING  [locmem > verify] Executed: Missing playbook (Remove from test_sequence)", "verify", "Missing"),
+    ],
+)
+def test_molecule_s_lines_are_understood(line: str, step: str, result: str | None) -> None:
+    match = run.STEP.match(line)
+    assert match is not None
+    assert (match["step"], match["result"]) == (step, result)
+
+
+def test_an_unknown_scenario_is_refused_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        run.chosen(["standalon"])
+    assert cast("int", refusal.value.code) == 2
+    assert "did you mean standalone?" in capsys.readouterr().err
+
+
+def test_the_longest_scenario_starts_first() -> None:
+    order = [scenario.name for scenario in run.chosen(["locmem", "local", "replication"])]
+    assert order == ["local", "replication", "locmem"]
