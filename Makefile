@@ -8,6 +8,9 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
+# As in inventories/local.
+STATE_DIR := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/cachestack
+
 # make up MODE=standalone CLIENT=django_redis INVENTORY=inventories/replication ARGS=--check
 PLAYBOOK = ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) $(if $(MODE),-e cache_mode=$(MODE)) $(if $(CLIENT),-e cache_client=$(CLIENT)) $(ARGS)
 
@@ -24,14 +27,14 @@ status: tools ## Say what runs, who leads, and whether Django's caches answer
 verify: tools ## Prove the deployment with Django's own cache operations
 	$(PLAYBOOK) ansible/verify.yml
 
-logs: tools ## Follow the logs of the local services
-	@$(PLAYBOOK) ansible/logs.yml
+logs: ## Print the last lines of the local services' logs (FOLLOW=1 goes on)
+	@tail -n 20 $(if $(FOLLOW),-F) $(STATE_DIR)/services/logs/*.log
 
 down: tools ## Stop the local services; the data stays
 	$(PLAYBOOK) ansible/down.yml
 
 reset: tools ## Stop the local services and delete their state, data included; asks first
-	@read -r -p 'Delete the local services with all their data? Type yes: ' answer && [ "$$answer" = yes ] || { echo 'Nothing was changed.'; exit 1; }
+	@read -r -p 'Delete $(STATE_DIR) with all its data? Type yes: ' answer && [ "$$answer" = yes ] || { echo 'Nothing was changed.'; exit 1; }
 	$(PLAYBOOK) ansible/reset.yml
 
 test: lint test-unit ## Run the linters, the unit tests and every Molecule scenario

@@ -54,7 +54,7 @@ RedisServerFactory = Callable[..., RedisServer]
 @pytest.fixture(scope='session')
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServerFactory]:
     """
-    Return a factory, redis_server(password='', replicaof=None, **directives): it starts a server and waits for it.
+    Start servers, each with a password, a leader or further directives of redis.conf, and return each when it is ready.
 
     A replica is ready when it has synchronised with its leader. All servers end with the session.
     """

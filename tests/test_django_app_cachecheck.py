@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
 from conftest import DJANGO_APP, RedisServer, RedisServerFactory
 
 # With every character that means something in a URL.

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from conftest import RedisServer, RedisServerFactory, free_port
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import AsyncClient, Client, override_settings
+
+from conftest import RedisServer, RedisServerFactory, free_port
 
 pytestmark = pytest.mark.usefixtures('django_project')
 
@@ -46,13 +47,14 @@ def _test_host() -> Iterator[None]:
 
 @pytest.fixture(params=['sync', 'async'])
 def get(request: pytest.FixtureRequest) -> Get:
-    """Return a function, get(path, method='GET'), through Django's WSGI and its ASGI handler. Host: testserver."""
+    """Ask for a path (and method) through Django's WSGI and its ASGI handler. The Host header is testserver."""
 
     def sync_get(path: str, method: str = 'GET') -> Any:
         return Client().generic(method, path)
 
-    def async_get(path: str, method: str = 'GET') -> Any:
-        return async_to_sync(AsyncClient().generic)(method, path)
+    @async_to_sync
+    async def async_get(path: str, method: str = 'GET') -> Any:
+        return await AsyncClient().generic(method, path)
 
     return sync_get if request.param == 'sync' else async_get
 

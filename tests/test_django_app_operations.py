@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -174,31 +172,43 @@ class Lags(LocMemCache):
     """Reads see a write only after LAG seconds, as those of a replica do."""
 
     LAG = 0.005
-    WRITES = ('set', 'add', 'touch', 'delete', 'incr')
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:
         super().__init__(name, params)
         self.replica = LocMemCache(f'{name}-replica', params)
         self.log: list[tuple[float, str, tuple[Any, ...], dict[str, Any]]] = []
-        for write in self.WRITES:
-            setattr(self, write, partial(self._write, write))
 
-    def _write(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        self.log.append((time.monotonic() + self.LAG, name, args, kwargs))
-        return getattr(super(), name)(*args, **kwargs)
+    def set(self, *args: Any, **kwargs: Any) -> None:
+        self._write('set', *args, **kwargs)
 
-    def _catch_up(self) -> LocMemCache:
-        while self.log and self.log[0][0] <= time.monotonic():
-            _, name, args, kwargs = self.log.pop(0)
-            with suppress(ValueError):
-                getattr(self.replica, name)(*args, **kwargs)
-        return self.replica
+    def add(self, *args: Any, **kwargs: Any) -> Any:
+        return self._write('add', *args, **kwargs)
+
+    def touch(self, *args: Any, **kwargs: Any) -> Any:
+        return self._write('touch', *args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        return self._write('delete', *args, **kwargs)
+
+    def incr(self, *args: Any, **kwargs: Any) -> Any:
+        return self._write('incr', *args, **kwargs)
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         return self._catch_up().get(*args, **kwargs)
 
     def has_key(self, *args: Any, **kwargs: Any) -> bool:
         return self._catch_up().has_key(*args, **kwargs)
+
+    def _write(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(super(), name)(*args, **kwargs)
+        self.log.append((time.monotonic() + self.LAG, name, args, kwargs))
+        return result
+
+    def _catch_up(self) -> LocMemCache:
+        while self.log and self.log[0][0] <= time.monotonic():
+            _, name, args, kwargs = self.log.pop(0)
+            getattr(self.replica, name)(*args, **kwargs)
+        return self.replica
 
 
 # The wrong cache, and one operation (the one that is there for it) that has to notice.

@@ -22,7 +22,7 @@ def redis_nodes(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) ->
 
     The leader is the server that leads now, else the one that the others follow or last followed; only where no server
     knows does the inventory's ``redis_leader`` (default: the first host) decide. What a server said is its host's
-    variable ``cache_reply``, a result of the module ``redis_role``.
+    variable ``redis_reply``, a result of the module ``redis_role``.
 
     Raises TopologyError if ``redis_leader`` names no host of the group or if more than one server claims to lead.
     """
@@ -48,7 +48,7 @@ def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[str, Any]:
-    replies = {node["name"]: hostvars[node["name"]].get("cache_reply") or {} for node in nodes}
+    replies = {node["name"]: hostvars[node["name"]].get("redis_reply") or {} for node in nodes}
 
     claimants = [node for node in nodes if replies[node["name"]].get("role") == "leader"]
     if len(claimants) > 1:

@@ -9,11 +9,11 @@ from typing import Any
 def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any], mode: str) -> list[str]:
     """What is wrong with the servers' roles, a sentence for each fault; empty where all is well.
 
-    ``nodes`` is what ``redis_nodes`` returns, and each host's ``cache_reply`` a result of the module ``redis_role``.
+    ``nodes`` is what ``redis_nodes`` returns, and each host's ``redis_reply`` a result of the module ``redis_role``.
     """
     faults, leaders = [], []
     for node in nodes:
-        reply = hostvars[node["name"]].get("cache_reply") or {}
+        reply = hostvars[node["name"]].get("redis_reply") or {}
         if "role" not in reply:
             faults.append(f"{node['name']} does not answer: {reply.get('error', 'it was not asked')}")
         elif reply["role"] == "leader":
@@ -24,7 +24,7 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
         faults.append(f"mode {mode} has one leader, and {', '.join(node['name'] for node in leaders) or 'no server'} leads")
         return faults
     for node in nodes:
-        reply = hostvars[node["name"]].get("cache_reply") or {}
+        reply = hostvars[node["name"]].get("redis_reply") or {}
         followed = (reply.get("leader_address"), reply.get("leader_port"))
         if reply.get("role") == "replica" and followed != (leaders[0]["address"], leaders[0]["port"]):
             faults.append(f"{node['name']} follows {followed[0]}:{followed[1]}, and {leaders[0]['name']} leads")
@@ -63,7 +63,7 @@ def deployment_summary(hosts: Iterable[str], hostvars: Mapping[str, Any], nodes:
             answer = (status.get("json") or {}).get("status", "does not answer")
             rows.append(("Django", str(status["url"]).rpartition("/")[0] + "/", f"{host}, caches: {answer}"))
     for node in nodes:
-        reply = hostvars[node["name"]].get("cache_reply") or {}
+        reply = hostvars[node["name"]].get("redis_reply") or {}
         state = reply.get("error") or " ".join(filter(None, (reply["server"], reply["version"], reply.get("link"))))
         rows.append((reply.get("role", node["role"]), f"{_bracketed(node['address'])}:{node['port']}", f"{node['name']}, {state}"))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]

@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 from typing import cast
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from .aliases import get_aliases
