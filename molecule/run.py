@@ -2,11 +2,12 @@
 
     python molecule/run.py [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
 
-Environment: JOBS=2 (scenarios at a time), KEEP=1 (leave the containers for a look; the next run of the scenario removes them).
-The whole output of a scenario goes to .cache/molecule/SCENARIO.log. Exit code 0: all passed, 1: one failed, 2: wrong use.
+Environment: JOBS=2 (scenarios at a time), KEEP=1 (leave the containers; the scenario's next run removes them).
+The whole output of a scenario goes to .cache/molecule/SCENARIO.log.
+Exit code 0: all passed, 1: one failed, 2: wrong use, or a machine that cannot run containers.
 
-Three things fail a scenario that Molecule itself lets pass: a playbook that does not exist; a check of converged hosts that
-finds something to change; a generated secret in the output, which `--diff` is on for.
+Three things fail a scenario that Molecule itself lets pass: a playbook that does not exist; a check of converged hosts
+that finds something to change; a generated secret in the output, which `--diff` is on for.
 """
 
 from __future__ import annotations
@@ -37,14 +38,17 @@ STEP = re.compile(r"^\w+\s+\[\S+ > (?P<step>\w+)\] (?:Executing|Executed: (?P<re
 CHANGED = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=[1-9]", re.MULTILINE)
 
 
-class Interrupted(Exception):
+class Interruption(BaseException):
     """Ctrl-C, or a polite request to end."""
 
 
 @dataclass
 class Step:
-    """One action of Molecule: its name, when it began (seconds of the monotonic clock), its lines of output (each with its
-    line end), the result in Molecule's word (successful, failed, missing) and what is wrong with it in ours."""
+    """One action of Molecule.
+
+    When it `began` is in seconds of the monotonic clock; its `lines` of output have their line ends; the `result` is
+    Molecule's word (successful, failed, missing), and the `fault` is what is wrong with it in our words, or nothing.
+    """
 
     name: str
     began: float = field(default_factory=time.monotonic)
@@ -78,6 +82,7 @@ class Runner:
     """Runs scenarios in threads; every thread only waits for the Molecule that it started."""
 
     def __init__(self, keep: bool) -> None:
+        """Leave the containers in the end if `keep`."""
         self.keep = keep
         self.stopping = False
         self.print_lock = threading.Lock()
@@ -223,9 +228,9 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     """Turn SIGINT and SIGTERM into an exception in the main thread."""
-    raise Interrupted(signal.Signals(number).name)
+    raise Interruption(signal.Signals(number).name)
 
 
 def main(names: list[str]) -> int:
@@ -249,7 +254,7 @@ def main(names: list[str]) -> int:
     try:
         for future in futures:
             future.result()
-    except Interrupted as reason:
+    except Interruption as reason:
         print(f"{reason}: removing the containers", file=sys.stderr, flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

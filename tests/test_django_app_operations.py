@@ -16,7 +16,7 @@ from cachestack.aliases import get_aliases
 from cachestack.cachecheck.operations import OPERATIONS
 from cachestack.cachecheck.runner import CLEAN_UP, FAILED, OK, AliasRun, run_operations
 
-pytestmark = pytest.mark.usefixtures('django_project')
+pytestmark = pytest.mark.usefixtures("django_project")
 
 
 class StoresNothing(LocMemCache):
@@ -66,7 +66,7 @@ class CountsFromNothing(LocMemCache):
 class FindsWhatIsMissing(LocMemCache):
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         value = super().get(key, default, version=version)
-        return 'junk' if value is default else value
+        return "junk" if value is default else value
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         return True
@@ -138,7 +138,7 @@ class StoresTextOnly(LocMemCache):
 
 class StoresAsciiOnly(LocMemCache):
     def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        text = value.encode('ascii', 'ignore').decode() if isinstance(value, str) else value
+        text = value.encode("ascii", "ignore").decode() if isinstance(value, str) else value
         super().set(key, text, *args, **kwargs)
 
 
@@ -162,10 +162,10 @@ class DoesNotCall(LocMemCache):
 
 class CannotDelete(LocMemCache):
     def delete_many(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError('no delete_many for you')
+        raise RuntimeError("no delete_many for you")
 
     async def adelete_many(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError('no adelete_many for you')
+        raise RuntimeError("no adelete_many for you")
 
 
 class Lags(LocMemCache):
@@ -175,23 +175,23 @@ class Lags(LocMemCache):
 
     def __init__(self, name: str, params: dict[str, Any]) -> None:
         super().__init__(name, params)
-        self.replica = LocMemCache(f'{name}-replica', params)
+        self.replica = LocMemCache(f"{name}-replica", params)
         self.log: list[tuple[float, str, tuple[Any, ...], dict[str, Any]]] = []
 
     def set(self, *args: Any, **kwargs: Any) -> None:
-        self._write('set', *args, **kwargs)
+        self._write("set", *args, **kwargs)
 
     def add(self, *args: Any, **kwargs: Any) -> Any:
-        return self._write('add', *args, **kwargs)
+        return self._write("add", *args, **kwargs)
 
     def touch(self, *args: Any, **kwargs: Any) -> Any:
-        return self._write('touch', *args, **kwargs)
+        return self._write("touch", *args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
-        return self._write('delete', *args, **kwargs)
+        return self._write("delete", *args, **kwargs)
 
     def incr(self, *args: Any, **kwargs: Any) -> Any:
-        return self._write('incr', *args, **kwargs)
+        return self._write("incr", *args, **kwargs)
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         return self._catch_up().get(*args, **kwargs)
@@ -213,42 +213,42 @@ class Lags(LocMemCache):
 
 # The wrong cache, and one operation (the one that is there for it) that has to notice.
 WRONG: dict[type[LocMemCache], str] = {
-    StoresNothing: 'set, get: int',
-    NeverExpires: 'set: timeout 1 expires',
-    ExpiresAtOnce: 'set: timeout 60 stays',
-    LosesTheTimeoutOfCounters: 'incr: the timeout stays',
-    CountsByOne: 'incr: by 10',
-    CountsInFloats: 'decr: below zero',
-    CountsFromNothing: 'incr: a missing key is a ValueError',
-    FindsWhatIsMissing: 'get: a missing key is None',
-    KnowsNoVersions: 'version: each has its own value',
-    StaysAtItsVersion: 'incr_version',
-    KeepsWhatIsDeleted: 'session: delete',
-    ReturnsTheOpposite: 'delete: a missing key',
-    TouchesNothing: 'touch: timeout 1 expires',
-    LeavesOutNone: 'set_many, get_many',
-    FillsInNone: 'get_many: missing keys are left out',
-    OverwritesOnAdd: 'add: an existing key stays as it is',
-    StoresOnce: 'set: an existing key',
-    StoresTextOnly: 'set, get: datetime, Decimal, tuple, set',
-    StoresAsciiOnly: 'set, get: Unicode key and value',
-    CutsLongValues: 'set, get: 100 kB',
-    ReadsAnotherServerNowAndThen: 'get: the same value from every server',
-    DoesNotCall: 'get_or_set: a callable',
+    StoresNothing: "set, get: int",
+    NeverExpires: "set: timeout 1 expires",
+    ExpiresAtOnce: "set: timeout 60 stays",
+    LosesTheTimeoutOfCounters: "incr: the timeout stays",
+    CountsByOne: "incr: by 10",
+    CountsInFloats: "decr: below zero",
+    CountsFromNothing: "incr: a missing key is a ValueError",
+    FindsWhatIsMissing: "get: a missing key is None",
+    KnowsNoVersions: "version: each has its own value",
+    StaysAtItsVersion: "incr_version",
+    KeepsWhatIsDeleted: "session: delete",
+    ReturnsTheOpposite: "delete: a missing key",
+    TouchesNothing: "touch: timeout 1 expires",
+    LeavesOutNone: "set_many, get_many",
+    FillsInNone: "get_many: missing keys are left out",
+    OverwritesOnAdd: "add: an existing key stays as it is",
+    StoresOnce: "set: an existing key",
+    StoresTextOnly: "set, get: datetime, Decimal, tuple, set",
+    StoresAsciiOnly: "set, get: Unicode key and value",
+    CutsLongValues: "set, get: 100 kB",
+    ReadsAnotherServerNowAndThen: "get: the same value from every server",
+    DoesNotCall: "get_or_set: a callable",
     CannotDelete: CLEAN_UP,
     # With one server there is no excuse for a read that does not see the write before it.
-    Lags: 'set, get: int',
+    Lags: "set, get: int",
 }
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def runs(django_project: Path) -> dict[str, AliasRun]:
     """One run over all of them: they share the second that an expiry takes."""
     caches = {
-        wrong.__name__: {'BACKEND': f'{__name__}.{wrong.__name__}', 'LOCATION': wrong.__name__} for wrong in WRONG
+        wrong.__name__: {"BACKEND": f"{__name__}.{wrong.__name__}", "LOCATION": wrong.__name__} for wrong in WRONG
     }
-    caches['default'] = {'BACKEND': 'django.core.cache.backends.locmem.LocMemCache', 'LOCATION': 'right'}
-    caches['replicas'] = {'BACKEND': f'{__name__}.Lags', 'LOCATION': 'leader;replica'}
+    caches["default"] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "right"}
+    caches["replicas"] = {"BACKEND": f"{__name__}.Lags", "LOCATION": "leader;replica"}
     with override_settings(CACHES=caches):
         return {run.alias.name: run for run in run_operations(get_aliases())}
 
@@ -257,13 +257,13 @@ def failed(run: AliasRun) -> set[str]:
     return {result.name for result in run.results if result.state == FAILED}
 
 
-@pytest.mark.parametrize('alias', ['default', 'replicas'])
+@pytest.mark.parametrize("alias", ["default", "replicas"])
 def test_a_right_cache_passes(runs: dict[str, AliasRun], alias: str) -> None:
     """Replicas that lag are right too."""
     assert [(result.name, result.error) for result in runs[alias].results if result.state != OK] == []
 
 
-@pytest.mark.parametrize(('wrong', 'operation'), WRONG.items(), ids=lambda value: getattr(value, '__name__', ''))
+@pytest.mark.parametrize(("wrong", "operation"), WRONG.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_wrong_cache_is_noticed(runs: dict[str, AliasRun], wrong: type[LocMemCache], operation: str) -> None:
     assert operation in failed(runs[wrong.__name__])
 
@@ -278,5 +278,5 @@ def test_names_are_unique() -> None:
 
 
 def test_unknown_alias() -> None:
-    with pytest.raises(CommandError, match=r'^CACHES has no alias nosuch; it has default, dj_session\.$'):
-        call_command('cachecheck', '--alias', 'nosuch', stdout=StringIO())
+    with pytest.raises(CommandError, match=r"^CACHES has no alias nosuch; it has default, dj_session\.$"):
+        call_command("cachecheck", "--alias", "nosuch", stdout=StringIO())

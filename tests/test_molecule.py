@@ -53,6 +53,7 @@ def config(scenario: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_step_has_its_playbook(scenario: str) -> None:
+    """Every step of the sequence names a playbook, and it exists."""
     data = config(scenario)
     for step in data["scenario"]["test_sequence"]:
         playbook = data["ansible"]["playbooks"].get(PLAYBOOK_OF.get(step, step))
@@ -62,6 +63,7 @@ def test_every_step_has_its_playbook(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_named_path_exists(scenario: str) -> None:
+    """The inventories and the ansible.cfg that the config names exist."""
     variables = {"MOLECULE_PROJECT_DIRECTORY": str(PROJECT), "MOLECULE_SCENARIO_NAME": scenario}
     variables["MOLECULE_SCENARIO_DIRECTORY"] = str(MOLECULE / scenario)
     data = config(scenario)["ansible"]
@@ -73,11 +75,13 @@ def test_every_named_path_exists(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_scenario_names_one_debian_release_and_has_a_place_in_the_order(scenario: str) -> None:
+    """run.py finds the image to build, and when to start it."""
     assert len(run.Scenario(scenario).suites) == 1
     assert scenario in run.LONGEST_FIRST
 
 
 def test_every_inventory_is_a_scenario() -> None:
+    """No shipped inventory goes untested."""
     inventories = {path.parent.name for path in (PROJECT / "inventories").glob("*/hosts.yml")}
     assert inventories <= set(SCENARIOS)
 
@@ -114,10 +118,12 @@ def _no_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_faults(steps: list[tuple[str, str, str]], code: int, faults: list[str]) -> None:
+    """What Molecule calls a success and we do not is found, and nothing else."""
     assert run.faults_of(run_of(*steps), code) == faults
 
 
 def test_a_secret_in_the_log_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generated secret in the output is reported by its file's name, not by its value."""
     monkeypatch.setattr(run, "PROJECT", tmp_path)
     secrets = tmp_path / "inventories" / "locmem" / "secrets"
     secrets.mkdir(parents=True)
@@ -136,13 +142,15 @@ def test_a_secret_in_the_log_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monk
         ("WARNING  [locmem > verify] Executed: Missing playbook (Remove from test_sequence)", "verify", "Missing"),
     ],
 )
-def test_molecule_s_lines_are_understood(line: str, step: str, result: str | None) -> None:
+def test_the_lines_of_molecule_are_understood(line: str, step: str, result: str | None) -> None:
+    """The lines that begin and end a step are told from the rest."""
     match = run.STEP.match(line)
     assert match is not None
     assert (match["step"], match["result"]) == (step, result)
 
 
 def test_an_unknown_scenario_is_refused_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt scenario ends the run with the likely name."""
     with pytest.raises(SystemExit) as refusal:
         run.chosen(["standalon"])
     assert cast("int", refusal.value.code) == 2
@@ -150,5 +158,6 @@ def test_an_unknown_scenario_is_refused_with_a_hint(capsys: pytest.CaptureFixtur
 
 
 def test_the_longest_scenario_starts_first() -> None:
+    """The order on the command line does not matter."""
     order = [scenario.name for scenario in run.chosen(["locmem", "local", "replication"])]
     assert order == ["local", "replication", "locmem"]

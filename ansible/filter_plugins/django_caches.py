@@ -28,7 +28,7 @@ CONNECTION = {
     "health_check_interval": 30,
     "protocol": 2,
 }
-# django.core.cache.backends.base.BaseCache reads these from OPTIONS; Django's Redis backend hands them to redis-py, which raises.
+# BaseCache reads these from OPTIONS; Django's Redis backend hands them to redis-py, which raises.
 LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 
@@ -92,7 +92,9 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
         if option in LOCMEM_OPTIONS:
             raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
         if client == "builtin" and option != option.lower():
-            raise CacheSettingsError(f"{name}: {option} is no option of Django's own client; it belongs to django_redis")
+            raise CacheSettingsError(
+                f"{name}: {option} is no option of Django's own client; it belongs to django_redis"
+            )
 
 
 def _common(alias: Mapping[str, Any], key_prefix: str) -> dict[str, Any]:
@@ -149,7 +151,9 @@ def _django_redis(
     }
 
 
-def _key_prefix(alias: Mapping[str, Any], client: str, serializer: str | None = None, compressor: str | None = None) -> str:
+def _key_prefix(
+    alias: Mapping[str, Any], client: str, serializer: str | None = None, compressor: str | None = None
+) -> str:
     """The alias's prefix with everything that decides the bytes of a value.
 
     Clients name their keys alike but write values that the others cannot read, so a change of client, serializer or
@@ -187,4 +191,5 @@ class FilterModule:
     """Registers the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
+        """Name to function."""
         return {"django_caches": django_caches}

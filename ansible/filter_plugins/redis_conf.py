@@ -32,9 +32,9 @@ def _argument(name: str, value: Any) -> str:
 
 
 def redis_quote(text: str) -> str:
-    """``text`` as one quoted redis.conf argument, whatever characters it holds.
+    r"""``text`` as one quoted redis.conf argument, whatever characters it holds.
 
-    Follows sdssplitargs of the Redis source: inside double quotes a backslash escapes, and ``\\xHH`` is one byte.
+    Follows sdssplitargs of the Redis source: inside double quotes a backslash escapes, and ``\xHH`` is one byte.
     """
     quoted = []
     for byte in str(text).encode():
@@ -52,4 +52,5 @@ class FilterModule:
     """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
+        """Name to function."""
         return {"redis_conf": redis_conf, "redis_quote": redis_quote}

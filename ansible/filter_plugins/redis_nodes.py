@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Role defaults are not visible through hostvars, so the one that other hosts need is repeated here (tests compare the two).
+# Role defaults are not visible through hostvars, so the one that other hosts need is here too; a test compares them.
 DEFAULT_PORT = 6379
 
 
@@ -71,13 +71,17 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
             if (node["address"], node["port"]) in followed:
                 return node
 
-    wanted = next((hostvars[node["name"]]["redis_leader"] for node in nodes if hostvars[node["name"]].get("redis_leader")), None)
+    wanted = next(
+        (hostvars[node["name"]]["redis_leader"] for node in nodes if hostvars[node["name"]].get("redis_leader")), None
+    )
     if wanted is None:
         return nodes[0]
     for node in nodes:
         if node["name"] == wanted:
             return node
-    raise TopologyError(f"redis_leader {wanted!r} is not a host of the group ({', '.join(node['name'] for node in nodes)})")
+    raise TopologyError(
+        f"redis_leader {wanted!r} is not a host of the group ({', '.join(node['name'] for node in nodes)})"
+    )
 
 
 def _says(reply: Mapping[str, Any]) -> str:
@@ -99,4 +103,5 @@ class FilterModule:
     """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
+        """Name to function."""
         return {"redis_nodes": redis_nodes, "redis_neighbours": redis_neighbours}

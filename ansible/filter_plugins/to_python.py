@@ -47,4 +47,5 @@ class FilterModule:
     """Registers the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
+        """Name to function."""
         return {"to_python": to_python}

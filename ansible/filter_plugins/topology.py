@@ -19,9 +19,12 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
         elif reply["role"] == "leader":
             leaders.append(node)
         elif reply["link"] != "connected":
-            faults.append(f"{node['name']} follows {reply['leader_address']}:{reply['leader_port']}, but its link is {reply['link']}")
+            leader = f"{reply['leader_address']}:{reply['leader_port']}"
+            faults.append(f"{node['name']} follows {leader}, but its link is {reply['link']}")
     if len(leaders) != 1:
-        faults.append(f"mode {mode} has one leader, and {', '.join(node['name'] for node in leaders) or 'no server'} leads")
+        faults.append(
+            f"mode {mode} has one leader, and {', '.join(node['name'] for node in leaders) or 'no server'} leads"
+        )
         return faults
     for node in nodes:
         reply = hostvars[node["name"]].get("redis_reply") or {}
@@ -44,7 +47,9 @@ def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]],
         if not operation["ok"]
     ]
     if (report["mode"], report["client"]) != (mode, client):
-        faults.append(f"Django runs mode {report['mode']} with client {report['client']}, and the inventory says {mode} and {client}")
+        faults.append(
+            f"Django runs mode {report['mode']} with client {report['client']}, and the inventory says {mode} and {client}"
+        )
     places = [node.get("socket") or f"{_bracketed(node['address'])}:{node['port']}" for node in nodes]
     for name, alias in report["aliases"].items():
         loaded = [server.partition("://")[2].partition("?")[0] for server in alias["servers"]]
@@ -54,7 +59,9 @@ def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]],
     return faults
 
 
-def deployment_summary(hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str) -> str:
+def deployment_summary(
+    hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str
+) -> str:
     """What runs where, a line for each server, for people; never a secret."""
     rows = [("mode", mode, "")]
     for host in hosts:
@@ -65,7 +72,13 @@ def deployment_summary(hosts: Iterable[str], hostvars: Mapping[str, Any], nodes:
     for node in nodes:
         reply = hostvars[node["name"]].get("redis_reply") or {}
         state = reply.get("error") or " ".join(filter(None, (reply["server"], reply["version"], reply.get("link"))))
-        rows.append((reply.get("role", node["role"]), f"{_bracketed(node['address'])}:{node['port']}", f"{node['name']}, {state}"))
+        rows.append(
+            (
+                reply.get("role", node["role"]),
+                f"{_bracketed(node['address'])}:{node['port']}",
+                f"{node['name']}, {state}",
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{word:{widths[0]}}  {place:{widths[1]}}  {about}".rstrip() for word, place, about in rows)
 
@@ -78,6 +91,7 @@ class FilterModule:
     """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
+        """Name to function."""
         return {
             "topology_faults": topology_faults,
             "cachecheck_faults": cachecheck_faults,

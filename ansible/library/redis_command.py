@@ -43,7 +43,11 @@ reply: {description: "What the server answered: a string, an integer, a list or 
 
 def main() -> None:
     """Run the module."""
-    spec = {**CONNECTION_SPEC, "command": {"type": "list", "elements": "str", "required": True}, "db": {"type": "int", "default": 0}}
+    spec = {
+        **CONNECTION_SPEC,
+        "command": {"type": "list", "elements": "str", "required": True},
+        "db": {"type": "int", "default": 0},
+    }
     module = AnsibleModule(spec, supports_check_mode=False)
     try:
         with connect(module.params) as redis:

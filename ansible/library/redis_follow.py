@@ -13,8 +13,8 @@ DOCUMENTATION = r"""
 module: redis_follow
 short_description: Make a Redis server lead, or follow a leader
 description:
-  - Waits until the server answers, changes its role where that is another, has the server remember it, and waits until a
-    replica has its leader's data.
+  - Waits until the server answers, changes its role where that is another, has the server remember it, and waits until
+    a replica has its leader's data.
 options:
   leader_address: {description: Whom to follow; the server leads where this is missing., type: str}
   leader_port: {description: Whom to follow., type: int}
@@ -38,6 +38,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 role: {description: C(leader) or C(replica)., type: str}
+leader_address: {description: Whom a replica follows., type: str}
+leader_port: {description: Whom a replica follows., type: int}
+link: {description: "A replica's link to its leader.", type: str}
+server: {description: C(redis) or C(valkey)., type: str}
+version: {description: The server's version., type: str}
 """
 
 
@@ -85,15 +90,17 @@ def main() -> None:
                 if not module.check_mode:
                     change(params)
             elif serves(answer):
-                module.exit_json(changed=changed, role=answer["role"])
+                module.exit_json(changed=changed, **answer)
             else:
                 reason = f"its link to {answer['leader_address']}:{answer['leader_port']} is {answer['link']}"
             if module.check_mode:
-                module.exit_json(changed=changed, role=answer["role"])
+                module.exit_json(changed=changed, **answer)
         except (OSError, RedisError) as error:
             reason = str(error)
         if time.monotonic() >= deadline:
-            module.fail_json(msg=f"the server on port {params['port']} does not serve after {params['wait']} s: {reason}")
+            module.fail_json(
+                msg=f"the server on port {params['port']} does not serve after {params['wait']} s: {reason}"
+            )
         time.sleep(0.1)
 
 

@@ -21,8 +21,8 @@ description:
   - Fails where the service does not run and its port is taken by another process.
 options:
   name: {description: The service's name., type: str, required: true}
-  pid_command: {description: Command that prints the process id of the service., type: list, elements: str, required: true}
-  files: {description: Files that the process reads when it starts; links are followed., type: list, elements: path, default: []}
+  pid_command: {description: Command that prints the process id., type: list, elements: str, required: true}
+  files: {description: What the process reads when it starts., type: list, elements: path, default: []}
   address: {description: Address that the service listens on., type: str}
   port: {description: Port that the service listens on., type: int}
   port_variable: {description: "The inventory's word for the port, for the error message.", type: str}
@@ -67,12 +67,16 @@ def started_at(pid: int) -> float:
 
 def newer_files(paths: list[str], moment: float) -> list[str]:
     """Those of ``paths`` that were written, or whose link was changed, after ``moment`` (seconds since the epoch)."""
-    return [path for path in paths if os.path.exists(path) and max(os.stat(path).st_mtime, os.lstat(path).st_mtime) > moment]
+    return [
+        path for path in paths if os.path.exists(path) and max(os.stat(path).st_mtime, os.lstat(path).st_mtime) > moment
+    ]
 
 
 def taken(address: str, port: int) -> bool:
     """Whether something listens on the address and port."""
-    family, kind, proto, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, kind, proto, _, target = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     with socket.socket(family, kind, proto) as probe:
         # As servers do: connections that linger from a former server do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,7 +110,10 @@ def processes(inodes: set[str]) -> Iterator[str]:
                 name = comm.read().strip()
         except OSError:
             continue
-        if any(match and match.group(1) in inodes for match in (re.match(r"socket:\[(\d+)\]", link) for link in descriptors)):
+        if any(
+            match and match.group(1) in inodes
+            for match in (re.match(r"socket:\[(\d+)\]", link) for link in descriptors)
+        ):
             yield f"{name} (process {pid})"
 
 

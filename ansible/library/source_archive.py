@@ -40,7 +40,19 @@ path: {description: The archive., type: str}
 digest: {description: The hash of its content., type: str}
 """
 
-LEFT_OUT = {".git", ".hg", ".svn", ".tox", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+LEFT_OUT = {
+    ".git",
+    ".hg",
+    ".svn",
+    ".tox",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+}
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -79,7 +91,8 @@ def pack(folders: dict[str, str]) -> tuple[str, bytes]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        {"folders": {"type": "dict", "required": True}, "dest": {"type": "path", "required": True}}, supports_check_mode=True
+        {"folders": {"type": "dict", "required": True}, "dest": {"type": "path", "required": True}},
+        supports_check_mode=True,
     )
     missing = [folder for folder in module.params["folders"].values() if not Path(folder).is_dir()]
     if missing:

@@ -38,7 +38,9 @@ class RedisClient:
     def __enter__(self) -> RedisClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._replies.close()
         self._socket.close()
 
@@ -106,8 +108,10 @@ def connect(params: dict[str, Any]) -> RedisClient:
 
 
 def ask_role(params: dict[str, Any]) -> dict[str, Any]:
-    """What the server is: ``role`` (``leader`` or ``replica``), ``server`` and ``version``; for a replica also
-    ``leader_address``, ``leader_port`` and ``link`` (``connected`` when it is up). Raises OSError or RedisError.
+    """What the server is.
+
+    ``role`` (``leader`` or ``replica``), ``server`` and ``version``; for a replica also ``leader_address``,
+    ``leader_port`` and ``link`` (``connected`` when it is up). Raises OSError or RedisError.
     """
     with connect(params) as redis:
         role, *details = redis.command("ROLE")

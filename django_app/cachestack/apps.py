@@ -1,5 +1,9 @@
+"""How Django knows this app."""
+
 from django.apps import AppConfig
 
 
 class CachestackConfig(AppConfig):
-    name = 'cachestack'
+    """The app `cachestack`."""
+
+    name = "cachestack"

@@ -13,12 +13,12 @@ from django.utils.deprecation import MiddlewareMixin
 from .aliases import get_aliases
 from .probe import probe
 
-NO_STORE = {'Cache-Control': 'no-store'}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 def healthz() -> JsonResponse:
     """Answer 200: the process is alive. No cache is touched."""
-    return JsonResponse({'status': 'ok'}, headers=NO_STORE)
+    return JsonResponse({"status": "ok"}, headers=NO_STORE)
 
 
 def readyz() -> JsonResponse:
@@ -27,12 +27,12 @@ def readyz() -> JsonResponse:
     ok = all(answer.error is None for answer in answers)
     return JsonResponse(
         {
-            'status': 'ok' if ok else 'error',
-            'aliases': {
+            "status": "ok" if ok else "error",
+            "aliases": {
                 answer.alias.name: {
-                    'status': 'ok' if answer.error is None else 'error',
-                    'error': answer.error,
-                    'ms': answer.ms,
+                    "status": "ok" if answer.error is None else "error",
+                    "error": answer.error,
+                    "ms": answer.ms,
                 }
                 for answer in answers
             },
@@ -43,23 +43,23 @@ def readyz() -> JsonResponse:
 
 
 class HealthMiddleware(MiddlewareMixin):
-    """
-    Answer `GET /healthz` and `GET /readyz`; pass everything else on.
+    """Answer `GET /healthz` and `GET /readyz`; pass everything else on.
 
     Put it first in MIDDLEWARE: then no redirect, host check or URL configuration of the project stands before it.
     """
 
     def process_request(self, request: HttpRequest) -> JsonResponse | None:
-        if request.method == 'GET' and request.path_info == '/healthz':
+        """Answer a health request. None lets Django go on with any other."""
+        if request.method == "GET" and request.path_info == "/healthz":
             return healthz()
-        if request.method == 'GET' and request.path_info == '/readyz':
+        if request.method == "GET" and request.path_info == "/readyz":
             return readyz()
         return None
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        # Only /readyz may block, so only /readyz needs a thread.
-        if request.path_info == '/readyz':
+        """Do as MiddlewareMixin, but leave the event loop only for /readyz, which may block."""
+        if request.path_info == "/readyz":
             response = await sync_to_async(self.process_request)(request)
         else:
             response = self.process_request(request)
-        return response or await cast('Awaitable[HttpResponseBase]', self.get_response(request))
+        return response or await cast("Awaitable[HttpResponseBase]", self.get_response(request))

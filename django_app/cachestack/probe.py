@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 
 from .aliases import Alias
 
-T = TypeVar('T')
+T = TypeVar("T")
 
 # Seconds that a read may wait for a replica, and the pause between two such reads.
 REPLICA_WAIT = 1.0
@@ -18,7 +18,7 @@ POLL_INTERVAL = 0.01
 KEY_TIMEOUT = 60
 
 
-class WrongValue(Exception):
+class WrongValueError(Exception):
     """The cache answered, but not with what was stored."""
 
 
@@ -42,15 +42,15 @@ def read_until(read: Callable[[], T], want: T, seconds: float) -> T:
 
 
 def round_trip(alias: Alias) -> None:
-    """Set, get and delete a key of its own. Raise WrongValue, or whatever the backend raises."""
+    """Set, get and delete a key of its own. Raise WrongValueError, or whatever the backend raises."""
     cache = alias.connect()
-    key = f'cachestack-probe-{uuid.uuid4().hex}'
+    key = f"cachestack-probe-{uuid.uuid4().hex}"
     wait = REPLICA_WAIT if alias.reads_from_replicas else 0
     cache.set(key, key, KEY_TIMEOUT)
     got = read_until(lambda: cache.get(key), key, wait)
     cache.delete(key)
     if got != key:
-        raise WrongValue(f'{key} was set, but not read back')
+        raise WrongValueError(f"{key} was set, but not read back")
 
 
 def probe(alias: Alias) -> Answer:

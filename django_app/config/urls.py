@@ -5,5 +5,5 @@ from django.urls import path
 from frontpage.views import frontpage
 
 urlpatterns = [
-    path('', frontpage, name='frontpage'),
+    path("", frontpage, name="frontpage"),
 ]

@@ -1,5 +1,9 @@
+"""How Django knows this app."""
+
 from django.apps import AppConfig
 
 
 class FrontpageConfig(AppConfig):
-    name = 'frontpage'
+    """The app `frontpage`."""
+
+    name = "frontpage"

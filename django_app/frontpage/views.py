@@ -12,4 +12,4 @@ from cachestack.probe import probe
 def frontpage(request: HttpRequest) -> HttpResponse:
     """Answer 200 whatever the caches do: a page that dies with its cache cannot tell that the cache is down."""
     answers = [probe(alias) for alias in get_aliases()]
-    return render(request, 'frontpage/index.html', {'deployment': deployment(), 'answers': answers})
+    return render(request, "frontpage/index.html", {"deployment": deployment(), "answers": answers})

@@ -13,36 +13,37 @@ from django.core.cache import BaseCache
 from ..aliases import Alias
 from ..probe import POLL_INTERVAL
 
-T = TypeVar('T')
+T = TypeVar("T")
 
 # Seconds that a read waits once one has waited in vain: a broken replica must not cost the full wait every time.
 SHORT_WAIT = 0.25
-MISSING = 'cachecheck: no such key'
+MISSING = "cachecheck: no such key"
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """The cache answered, but not with the expected value."""
 
     def __init__(self, want: object, got: object) -> None:
-        super().__init__(f'expected {_short(want)}, got {_short(got)}')
+        """Show both, a long one shortened."""
+        super().__init__(f"expected {_short(want)}, got {_short(got)}")
 
 
-class Skip(Exception):
+class SkipError(Exception):
     """The operation cannot be judged here; the message says why."""
 
 
 class Context:
-    """
-    The cache of one alias, and keys that no other run uses.
+    """The cache of one alias, and keys that no other run uses.
 
     `wait` is how many seconds a read may wait for a replica. With 0 it has one attempt: what was written must be there.
     """
 
     def __init__(self, alias: Alias, cache: BaseCache, wait: float) -> None:
+        """Begin without any key."""
         self.alias = alias
         self.cache = cache
         self.wait = wait
-        self.prefix = f'cachecheck-{uuid.uuid4().hex}'
+        self.prefix = f"cachecheck-{uuid.uuid4().hex}"
         self.keys: list[str] = []
 
     @property
@@ -50,9 +51,9 @@ class Context:
         """A key version that is not the alias's own."""
         return self.cache.version + 1
 
-    def key(self, name: str = 'key') -> str:
+    def key(self, name: str = "key") -> str:
         """Return a new key. It is deleted when the run ends."""
-        key = f'{self.prefix}-{len(self.keys)}-{name}'
+        key = f"{self.prefix}-{len(self.keys)}-{name}"
         self.keys.append(key)
         return key
 
@@ -71,12 +72,12 @@ class Context:
         self.expect(lambda: self.cache.get(key, MISSING, version=version), MISSING)
 
     def equal(self, got: object, want: object) -> None:
-        """Raise Mismatch unless they are equal: for what a write returns, as the server that is written to knows it."""
+        """Raise MismatchError unless they are equal: for what a write returns, which no replica has to do with."""
         if not _same(got, want):
-            raise Mismatch(want, got)
+            raise MismatchError(want, got)
 
     def expect(self, read: Callable[[], object], want: object, *, wait: float | None = None, times: int = 1) -> None:
-        """Read until the wanted value came `times` times in a row. Raise Mismatch if the wait is over before that."""
+        """Read until the wanted value came `times` times in a row. Raise MismatchError if the wait is over before."""
         deadline = time.monotonic() + (self.wait if wait is None else wait)
         hits = 0
         while hits < times:
@@ -85,7 +86,7 @@ class Context:
                 hits += 1
                 continue
             if self._is_over(deadline):
-                raise Mismatch(want, got)
+                raise MismatchError(want, got)
             hits = 0
             time.sleep(POLL_INTERVAL)
 
@@ -105,7 +106,7 @@ class Context:
         deadline = time.monotonic() + self.wait
         while not _same(got := await read(), want):
             if self._is_over(deadline):
-                raise Mismatch(want, got)
+                raise MismatchError(want, got)
             await asyncio.sleep(POLL_INTERVAL)
 
     async def aretry(self, call: Callable[[], Awaitable[T]], lag: type[Exception]) -> T:
@@ -133,4 +134,4 @@ def _same(got: object, want: object) -> bool:
 
 def _short(value: object, length: int = 80) -> str:
     text = repr(value)
-    return text if len(text) <= length else f'{text[:length]}... ({len(text)} characters)'
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"

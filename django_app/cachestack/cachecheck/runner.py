@@ -14,22 +14,21 @@ from asgiref.sync import async_to_sync
 from django.core.cache import InvalidCacheBackendError
 
 from ..aliases import Alias
-from .context import Context, Mismatch, Skip
+from .context import Context, MismatchError, SkipError
 from .operations import OPERATIONS, Operation, Waiting
 
 # Seconds that a read may wait for a replica.
 REPLICA_WAIT = 2.0
-CLEAN_UP = 'delete_many: the keys of this run'
+CLEAN_UP = "delete_many: the keys of this run"
 # By name: client libraries have errors of their own with these names, and this app imports none of them.
-CONNECTION_ERRORS = {'ConnectionError', 'TimeoutError'}
+CONNECTION_ERRORS = {"ConnectionError", "TimeoutError"}
 
-OK, FAILED, SKIPPED, NOT_RUN = 'ok', 'failed', 'skipped', 'not run'
+OK, FAILED, SKIPPED, NOT_RUN = "ok", "failed", "skipped", "not run"
 
 
 @dataclass
 class Result:
-    """
-    What came of an operation: `state` is one of OK, FAILED, SKIPPED, NOT_RUN.
+    """What came of an operation: `state` is one of OK, FAILED, SKIPPED, NOT_RUN.
 
     `ms` is the time that it took, without the wait for an expiry. `error` says why it is not OK, without any secret.
     """
@@ -41,13 +40,13 @@ class Result:
 
 
 class AliasRun:
-    """
-    The operations of one alias, in three calls, so that the aliases share the wait for an expiry.
+    """The operations of one alias, in three calls, so that the aliases share the wait for an expiry.
 
     A connection error stops it: each further operation would wait for the same time-out.
     """
 
     def __init__(self, alias: Alias, wait: float | None = None) -> None:
+        """Take `wait`, the seconds that a read may wait for a replica; None: REPLICA_WAIT if there may be one."""
         self.alias = alias
         self.results = [Result(operation.name) for operation in OPERATIONS] + [Result(CLEAN_UP)]
         self._wait = wait if wait is not None else REPLICA_WAIT if alias.reads_from_replicas else 0.0
@@ -66,7 +65,7 @@ class AliasRun:
         """Run the rest of the operations that wait, each when its time has come."""
         for result, rest, due in self._waiting:
             if self._stopped_by:
-                result.state = NOT_RUN
+                result.state, result.ms = NOT_RUN, None
                 continue
             time.sleep(max(0.0, due - time.monotonic()))
             with self._record(result):
@@ -80,7 +79,7 @@ class AliasRun:
                 self._open().delete_keys()
             for result in self.results:
                 if result.state == NOT_RUN:
-                    result.error = f'after the {self._stopped_by}'
+                    result.error = f"after the {self._stopped_by}"
         else:
             with self._record(self.results[-1]):
                 self._open().delete_keys()
@@ -93,9 +92,9 @@ class AliasRun:
     def _begin(self, operation: Operation, result: Result) -> None:
         context = self._open()
         if inspect.iscoroutinefunction(operation.function):
-            if not hasattr(context.cache, 'aget'):
-                raise Skip(f'Django {django.get_version()} has no asynchronous cache API')
-            async_to_sync(cast('Callable[[Context], Coroutine[Any, Any, None]]', operation.function))(context)
+            if not hasattr(context.cache, "aget"):
+                raise SkipError(f"Django {django.get_version()} has no asynchronous cache API")
+            async_to_sync(cast("Callable[[Context], Coroutine[Any, Any, None]]", operation.function))(context)
         elif inspect.isgeneratorfunction(operation.function):
             rest: Waiting = operation.function(context)
             seconds = next(rest)
@@ -109,7 +108,7 @@ class AliasRun:
         start = time.perf_counter()
         try:
             yield
-        except Skip as reason:
+        except SkipError as reason:
             result.state, result.error = SKIPPED, str(reason)
         except Exception as error:
             result.state, result.error = FAILED, self._describe(error)
@@ -120,8 +119,8 @@ class AliasRun:
         result.ms = round((result.ms or 0) + (time.perf_counter() - start) * 1000, 1)
 
     def _describe(self, error: Exception, length: int = 200) -> str:
-        text = str(error) if isinstance(error, Mismatch) else f'{type(error).__name__}: {error}'
-        return ' '.join(self.alias.mask(text).split())[:length]
+        text = str(error) if isinstance(error, MismatchError) else f"{type(error).__name__}: {error}"
+        return " ".join(self.alias.mask(text).split())[:length]
 
 
 def run_operations(aliases: Iterable[Alias], wait: float | None = None) -> list[AliasRun]:

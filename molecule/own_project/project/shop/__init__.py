@@ -1,0 +1,1 @@
+"""A shop that is not part of this bundle."""

@@ -4,7 +4,7 @@ from django.core.cache import cache
 from django.http import HttpRequest, JsonResponse
 
 
-def visit(request: HttpRequest, path: str) -> JsonResponse:
+def visit(_request: HttpRequest, path: str) -> JsonResponse:
     """Count this visit in the cache: {"path": "shoes", "visits": 3}."""
     cache.add("visits", 0, timeout=None)
     return JsonResponse({"path": path, "visits": cache.incr("visits")})
