@@ -27,4 +27,4 @@ fi
 
 [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
 say "Installing $requirements in .venv ..."
-.venv/bin/pip install --quiet --disable-pip-version-check --requirement "$requirements"
+.venv/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement "$requirements"

@@ -13,16 +13,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import ansible
+import ansible.module_utils
 import django
+import hypothesis
 import pytest
 import redis
+from redis_conf import redis_quote
 
-DJANGO_APP = Path(__file__).resolve().parent.parent / "django_app"
+PROJECT = Path(__file__).resolve().parent.parent
+DJANGO_APP = PROJECT / "django_app"
 # Seconds.
 READY_WAIT = 20.0
 
+# The same examples in every run, so that a red run can be repeated, and no time limit for a busy machine.
+hypothesis.settings.register_profile("cachestack", max_examples=60, deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("cachestack")
+
 # As its manage.py does: the project is not installed, it is run where it lies.
 sys.path.insert(0, str(DJANGO_APP))
+# As Ansible does when it packs a module: the project's module_utils are found beside Ansible's own.
+ansible.__path__.append(str(PROJECT / "ansible"))
+ansible.module_utils.__path__.append(str(PROJECT / "ansible" / "module_utils"))
 
 
 @dataclass
@@ -99,7 +111,7 @@ def _config(port: int, folder: Path, password: str, replicaof: RedisServer | Non
         "repl-diskless-sync-delay 0",
     ]
     if password:
-        lines += [f"requirepass {password}", f"masterauth {password}"]
+        lines += [f"requirepass {redis_quote(password)}", f"masterauth {redis_quote(password)}"]
     if replicaof:
         lines.append(f"replicaof {replicaof.host} {replicaof.port}")
     lines += [f"{name.replace('_', '-')} {value}" for name, value in directives.items()]

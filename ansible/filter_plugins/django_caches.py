@@ -56,8 +56,13 @@ def django_caches(
     """
     if "default" not in aliases:
         raise CacheSettingsError("Django needs a cache alias named 'default'")
+    if session_alias and session_alias not in aliases:
+        raise CacheSettingsError(
+            f"{session_alias}: the sessions use this alias and there is none of that name; "
+            f"add it to django_app_cache_aliases, or set django_app_session_alias to one of {', '.join(aliases)}"
+        )
     nodes = list(nodes)
-    caches = {}
+    caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
         alias = {"read_from": "leader" if name == session_alias else "replicas", **(given or {})}
         _check(name, alias, mode, client)
@@ -69,6 +74,7 @@ def django_caches(
             raise CacheSettingsError(f"{name}: cache_mode {mode} needs at least one Redis server")
         build = _builtin if client == "builtin" else _django_redis
         caches[name] = build(alias, servers, password, {**CONNECTION, **_tls(servers, ca_file)})
+    _check_pools(caches)
     return caches
 
 
@@ -84,6 +90,14 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
     for word, value, allowed in choices:
         if value not in allowed:
             raise CacheSettingsError(f"{name}: {word} {value!r} is unknown; choose {', '.join(allowed)}")
+    if not isinstance(alias.get("key_prefix", ""), str):
+        raise CacheSettingsError(f"{name}: key_prefix {alias['key_prefix']!r} is no text; write it in quotes")
+    timeout = alias.get("timeout")
+    # Django takes 300 for what it cannot read, and 0, with which nothing is stored, for a fraction.
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
+        raise CacheSettingsError(
+            f"{name}: timeout {timeout!r} is no whole number of seconds; write one, or null for ever"
+        )
     if mode == "locmem":
         return
     if client == "builtin" and alias.get("compressor", "none") != "none":
@@ -91,10 +105,26 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
     for option in alias.get("options") or {}:
         if option in LOCMEM_OPTIONS:
             raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
+        if option == "db":
+            raise CacheSettingsError(f"{name}: db is no option of a client here; write it beside options")
         if client == "builtin" and option != option.lower():
             raise CacheSettingsError(
                 f"{name}: {option} is no option of Django's own client; it belongs to django_redis"
             )
+
+
+def _check_pools(caches: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse what django-redis would ignore: it has one pool for each URL, with the options of who came first."""
+    first: dict[str, str] = {}
+    for name, cache in caches.items():
+        for url in cache["LOCATION"] if "CONNECTION_POOL_KWARGS" in cache["OPTIONS"] else ():
+            other = first.setdefault(url, name)
+            pools = [caches[alias]["OPTIONS"]["CONNECTION_POOL_KWARGS"] for alias in (other, name)]
+            if pools[0] != pools[1]:
+                raise CacheSettingsError(
+                    f"{name}: django-redis would connect with the options of {other}, which has the same db; "
+                    f"give it another db or the same options"
+                )
 
 
 def _common(alias: Mapping[str, Any], key_prefix: str) -> dict[str, Any]:

@@ -47,9 +47,8 @@ def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]],
         if not operation["ok"]
     ]
     if (report["mode"], report["client"]) != (mode, client):
-        faults.append(
-            f"Django runs mode {report['mode']} with client {report['client']}, and the inventory says {mode} and {client}"
-        )
+        told = f"{report['mode']} with client {report['client']}"
+        faults.append(f"Django runs {told}, and the inventory says {mode} with client {client}")
     places = [node.get("socket") or f"{_bracketed(node['address'])}:{node['port']}" for node in nodes]
     for name, alias in report["aliases"].items():
         loaded = [server.partition("://")[2].partition("?")[0] for server in alias["servers"]]

@@ -19,10 +19,10 @@ short_description: Pack folders into an archive named by its content
 description:
   - Runs on the control machine. The same content always gives the same name, so a host that has unpacked an archive of
     that name has that content.
-  - The last entry is an empty file C(.complete), so that a half unpacked archive can be told from a whole one.
   - Version control's own folders, virtual environments and compiled Python are left out.
 options:
   folders: {description: Top folder in the archive to folder on disk., type: dict, required: true}
+  files: {description: Further files of the archive, path to content; executable where it starts with C(#!)., type: dict, default: {}}
   dest: {description: Folder to write the archive to., type: path, required: true}
 author: the cachestack authors
 """
@@ -55,18 +55,18 @@ LEFT_OUT = {
 }
 
 
-def files(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """The files below a folder, sorted, without what LEFT_OUT names."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(set(folders) - LEFT_OUT)
         yield from (Path(parent, name) for name in sorted(names) if not name.endswith(".pyc"))
 
 
-def entries(folders: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def tree_entries(folders: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """One archive entry for each file, with nothing in it that depends on this machine."""
     for top in sorted(folders):
         root = Path(folders[top])
-        for path in files(root):
+        for path in walk(root):
             entry = tarfile.TarInfo(str(Path(top, path.relative_to(root))))
             if path.is_symlink():
                 entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
@@ -77,27 +77,38 @@ def entries(folders: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
                 yield entry, content
 
 
-def pack(folders: dict[str, str]) -> tuple[str, bytes]:
+def file_entries(files: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """One archive entry for each of the further files."""
+    for name in sorted(files):
+        entry, content = tarfile.TarInfo(name), files[name].encode()
+        entry.size, entry.mode = len(content), 0o755 if content.startswith(b"#!") else 0o644
+        yield entry, content
+
+
+def pack(folders: dict[str, str], files: dict[str, str]) -> tuple[str, bytes]:
     """The content's hash (16 hexadecimal digits) and the archive."""
     digest, buffer = hashlib.sha256(), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for entry, content in entries(folders):
+        for entry, content in [*tree_entries(folders), *file_entries(files)]:
             digest.update(f"{entry.name}\0{entry.mode:o}\0{entry.linkname}\0{len(content)}\0".encode() + content)
             archive.addfile(entry, io.BytesIO(content))
-        archive.addfile(tarfile.TarInfo(".complete"))
     return digest.hexdigest()[:16], buffer.getvalue()
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        {"folders": {"type": "dict", "required": True}, "dest": {"type": "path", "required": True}},
+        {
+            "folders": {"type": "dict", "required": True},
+            "files": {"type": "dict", "default": {}},
+            "dest": {"type": "path", "required": True},
+        },
         supports_check_mode=True,
     )
     missing = [folder for folder in module.params["folders"].values() if not Path(folder).is_dir()]
     if missing:
         module.fail_json(msg=f"no such folder on the control machine: {', '.join(missing)}")
-    digest, content = pack(module.params["folders"])
+    digest, content = pack(module.params["folders"], module.params["files"])
     dest = Path(module.params["dest"])
     path = dest / f"{digest}.tar.gz"
     if not path.exists():

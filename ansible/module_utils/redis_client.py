@@ -80,7 +80,7 @@ def read_directive(path: str, name: str) -> str | None:
 
     Raises OSError where the file cannot be read.
     """
-    with open(path, encoding="ascii") as lines:
+    with open(path, encoding="ascii", errors="replace") as lines:
         for line in lines:
             found = re.match(rf'{name} "(.*)"$', line)
             if found:

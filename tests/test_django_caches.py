@@ -1,0 +1,559 @@
+"""CACHES, as Django sees it: printed, evaluated, handed to Django's own CacheHandler, and used on real servers."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from django.core.cache import CacheHandler
+from django.utils.module_loading import import_string
+from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterModule, django_caches
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import AuthenticationError
+from redis_conf import redis_quote
+from to_python import to_python
+
+from conftest import RedisServer, RedisServerFactory
+
+pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
+
+BUILTIN, DJANGO_REDIS = "builtin", "django_redis"
+BACKENDS = {
+    "locmem": "django.core.cache.backends.locmem.LocMemCache",
+    BUILTIN: "django.core.cache.backends.redis.RedisCache",
+    DJANGO_REDIS: "django_redis.cache.RedisCache",
+}
+# Each word that decides how a value is written: client, and what its alias says.
+FLAVOURS: list[tuple[str, dict[str, Any]]] = [
+    (BUILTIN, {}),
+    *((DJANGO_REDIS, {"compressor": compressor}) for compressor in COMPRESSORS),
+    (BUILTIN, {"options": {"serializer": "django.core.signing.JSONSerializer"}}),
+    (DJANGO_REDIS, {"options": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}}),
+]
+FLAVOUR_NAMES = ["builtin", *(f"django_redis+{compressor}" for compressor in COMPRESSORS), "builtin+json", "dr+json"]
+CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS])
+
+PRINTABLE = "".join(chr(code) for code in range(32, 127))
+PASSWORDS = [
+    "plain",
+    PRINTABLE,
+    "@/#:?%",
+    "%40%2F%25",
+    "p@ss:w/rd?db=3#x&password=y",
+    "\"double\" and 'single'",
+    "\\",
+    "\\x41\\n",
+    "'''",
+    " in front and behind ",
+    "{{ jinja }} {% raw %} ${shell} `x`",
+    "REDIS_PASSWORD",
+    "ключ 钥匙 🔑 é e\u0301 \u202e",
+    "tab\tline\nfeed\x01\x7f",
+]
+# The value that the smallest timeouts and compressors see.
+VALUES = [0, -7, True, "", "text", "compressible " * 100, {"nested": [1, 2.5, None]}, "ключ"]
+
+
+@pytest.fixture
+def _no_shared_pools() -> None:
+    forget_pools()
+
+
+def forget_pools() -> None:
+    """django-redis keeps its pools for the whole process, by URL: a test must not meet those of another."""
+    import_string("django_redis.pool.ConnectionFactory")._pools.clear()
+
+
+@pytest.fixture(scope="module")
+def leader(redis_server: RedisServerFactory) -> RedisServer:
+    return redis_server(password=PRINTABLE)
+
+
+@pytest.fixture(scope="module")
+def replica(redis_server: RedisServerFactory, leader: RedisServer) -> RedisServer:
+    return redis_server(password=PRINTABLE, replicaof=leader)
+
+
+@pytest.fixture(scope="module")
+def set_password(redis_server: RedisServerFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """Give one server this password; one connection stays open and may always change it."""
+    server = redis_server()
+    with server.client() as owner, owner.client() as connection:
+
+        def change(password: str) -> RedisServer:
+            connection.config_set("requirepass", password)
+            return server
+
+        yield change
+
+
+def node(server: RedisServer | None = None, **changes: Any) -> dict[str, Any]:
+    """A node as redis_nodes makes it."""
+    address = {"address": server.host, "port": server.port} if server else {"address": "192.0.2.1", "port": 6379}
+    return {"name": "redis-1", **address, "socket": None, "tls": False, "role": "leader", **changes}
+
+
+def settings_of(source: str, password: str = "") -> dict[str, dict[str, Any]]:
+    """What settings.py has after this right-hand side, with nothing but REDIS_PASSWORD to refer to."""
+    names: dict[str, Any] = {"__builtins__": {}, "REDIS_PASSWORD": password}
+    exec(f"CACHES = {source}", names)
+    caches: dict[str, dict[str, Any]] = names["CACHES"]
+    return caches
+
+
+def rendered(alias: Mapping[str, Any], mode: str, client: str, nodes: Any = (), **arguments: Any) -> dict[str, Any]:
+    """The alias `default` of settings.py as the role renders it; `password` is what REDIS_PASSWORD is bound to."""
+    password = arguments.pop("password", "")
+    caches = django_caches({"default": alias}, mode, client, nodes, password and "REDIS_PASSWORD", **arguments)
+    return settings_of(to_python(caches, names=["REDIS_PASSWORD"]), password)["default"]
+
+
+def loaded(setting: Mapping[str, Any]) -> Any:
+    """Django's cache object for the setting."""
+    return CacheHandler({"default": dict(setting)})["default"]
+
+
+def cache_on(server: RedisServer, client: str, alias: Mapping[str, Any] | None = None, **changes: Any) -> Any:
+    """Django's cache object on one real server."""
+    return loaded(rendered(alias or {}, "standalone", client, [node(server, **changes)], password=server.password))
+
+
+def pools_of(cache: Any) -> list[Any]:
+    """The connection pools of a Redis cache, one for each server, in the order of LOCATION; nothing is connected."""
+    if hasattr(cache, "_cache"):
+        return [cache._cache._pool_class.from_url(url, **cache._cache._pool_options) for url in cache._servers]
+    return [cache.client.connect(index).connection_pool for index in range(len(cache.client._server))]
+
+
+def check_operations(cache: Any) -> None:
+    for number, value in enumerate(VALUES):
+        cache.set(f"key {number}".replace(" ", "-"), value)
+    found = [cache.get(f"key-{number}") for number in range(len(VALUES))]
+    assert found == VALUES
+    assert [type(value) for value in found] == [type(value) for value in VALUES]
+    assert cache.get_many(["key-4", "absent"]) == {"key-4": "text"}
+    assert cache.incr("key-0", 5) == 5
+    assert cache.delete("key-4")
+    assert cache.get("key-4") is None
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every value in a tree of dicts and lists that is neither."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+COMBINATIONS = [
+    pytest.param(mode, client, compressor, id=f"{mode}-{client}-{compressor}")
+    for mode in ("locmem", "standalone", "replication")
+    for client, compressor in itertools.product((BUILTIN, DJANGO_REDIS), COMPRESSORS)
+    if mode == "locmem" or client == DJANGO_REDIS or compressor == "none"
+]
+
+
+# Every combination, without a server.
+
+
+@pytest.mark.parametrize(("mode", "client", "compressor"), COMBINATIONS)
+@pytest.mark.parametrize("password", ["", PRINTABLE, PASSWORDS[-2]], ids=["none", "printable", "unicode"])
+def test_django_builds_every_combination(mode: str, client: str, compressor: str, password: str) -> None:
+    nodes = [node(port=6379), node(name="redis-2", port=6378), node(name="redis-3", port=6377)]
+    nodes = {"locmem": [], "standalone": nodes[:1], "replication": nodes}[mode]
+    alias = {"compressor": compressor, "db": 3, "timeout": 60, "version": 2}
+    setting = rendered(alias, mode, client, nodes, password=password)
+    cache = loaded(setting)
+
+    wanted = BACKENDS["locmem" if mode == "locmem" else client]
+    assert f"{type(cache).__module__}.{type(cache).__name__}" == wanted
+    assert (cache.default_timeout, cache.version) == (60, 2)
+    assert cache.key_prefix.startswith("dj")
+    assert password not in str(setting["LOCATION"]) or not password
+    if mode != "locmem":
+        pools = pools_of(cache)
+        assert [pool.connection_kwargs["port"] for pool in pools] == [each["port"] for each in nodes]
+        for pool in pools:
+            # Raises TypeError for a keyword argument that the connection's class does not have.
+            assert type(pool.make_connection()) is Connection
+            assert int(pool.connection_kwargs["db"]) == 3
+            assert (pool.connection_kwargs.get("password") or "") == password
+            for option, value in CONNECTION.items():
+                assert (
+                    pool.max_connections if option == "max_connections" else pool.connection_kwargs[option]
+                ) == value
+
+
+@pytest.mark.parametrize(("mode", "client", "compressor"), COMBINATIONS)
+def test_numbers_are_numbers_and_words_are_words(mode: str, client: str, compressor: str) -> None:
+    """redis-py and Django fail late, or silently use something else, where a number is text."""
+    setting = rendered({"compressor": compressor, "db": 1}, mode, client, [node()], password="x")
+    assert not [leaf for leaf in leaves(setting) if isinstance(leaf, str) and leaf.strip("-.0123456789") == ""]
+    assert not [leaf for leaf in leaves(setting) if leaf in ("True", "False", "None", "yes", "no")]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@CLIENTS
+def test_a_password_printed_in_place_is_the_same_again(client: str, password: str) -> None:
+    caches = django_caches({"default": {}}, "standalone", client, [node()], password)
+    assert settings_of(to_python(caches)) == caches
+
+
+@CLIENTS
+def test_the_password_is_a_reference_and_no_text(client: str) -> None:
+    source = to_python(
+        django_caches({"default": {}}, "standalone", client, [node()], "REDIS_PASSWORD"), ["REDIS_PASSWORD"]
+    )
+    assert ": REDIS_PASSWORD,\n" in source
+    assert source.count("REDIS_PASSWORD") == 1
+
+
+@pytest.mark.parametrize("mode", ["locmem", "standalone", "replication"])
+@pytest.mark.parametrize("given", [{}, None])
+def test_an_empty_alias_is_a_complete_one(mode: str, given: Any) -> None:
+    setting = rendered(given, mode, BUILTIN, [node()])
+    assert (setting["TIMEOUT"], setting["KEY_PREFIX"][:2], setting["OPTIONS"].get("db", 0)) == (300, "dj", 0)
+    assert "VERSION" not in setting
+
+
+def test_locmem_takes_the_aliases_of_the_other_modes() -> None:
+    """`make up MODE=locmem` changes one word, so what other clients are told must do no harm."""
+    alias = {"db": 4, "compressor": "zstd", "read_from": "leader", "max_entries": 7, "key_prefix": "shop"}
+    options = {"socket_timeout": 1, "IGNORE_EXCEPTIONS": True, "CULL_FREQUENCY": 9}
+    cache = loaded(rendered({**alias, "options": options}, "locmem", DJANGO_REDIS))
+    assert (cache._max_entries, cache._cull_frequency, cache.key_prefix) == (7, 9, "shop")
+    check_operations(cache)
+
+
+def test_two_locmem_aliases_do_not_share_their_keys() -> None:
+    caches = CacheHandler(django_caches({"default": {}, "other": {}}, "locmem", BUILTIN))
+    caches["default"].set("key", "value")
+    assert caches["other"].get("key") is None
+
+
+# LOCATION.
+
+SERVERS = [
+    node(address="192.0.2.12", role="leader"),
+    node(address="192.0.2.11", role="replica"),
+    node(address="192.0.2.13", role="replica"),
+]
+ALL = ["192.0.2.12", "192.0.2.11", "192.0.2.13"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "session_alias", "hosts"),
+    [
+        ({}, None, ALL),
+        ({}, "", ALL),
+        ({"read_from": "replicas"}, None, ALL),
+        ({"read_from": "leader"}, None, ALL[:1]),
+        ({}, "default", ALL[:1]),
+        ({"read_from": "replicas"}, "default", ALL),
+        ({"read_from": "leader"}, "default", ALL[:1]),
+    ],
+)
+@CLIENTS
+def test_the_leader_is_first_and_sessions_read_from_it(
+    client: str, alias: dict[str, Any], session_alias: str | None, hosts: list[str]
+) -> None:
+    setting = rendered(alias, "replication", client, iter(SERVERS), session_alias=session_alias)
+    assert [pool.connection_kwargs["host"] for pool in pools_of(loaded(setting))] == hosts
+
+
+@CLIENTS
+def test_only_the_alias_of_the_sessions_is_theirs(client: str) -> None:
+    caches = django_caches(
+        {"default": {}, "dj_session": {"db": 2}}, "replication", client, SERVERS, session_alias="dj_session"
+    )
+    assert [len(caches[name]["LOCATION"]) for name in ("default", "dj_session")] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "connection", "wanted"),
+    [
+        ({"address": "redis.example.com"}, Connection, {"host": "redis.example.com", "port": 6379}),
+        ({"address": "::1"}, Connection, {"host": "::1", "port": 6379}),
+        ({"address": "2001:db8::11", "port": 6380}, Connection, {"host": "2001:db8::11", "port": 6380}),
+        ({"address": "2001:db8::11", "tls": True}, SSLConnection, {"host": "2001:db8::11", "port": 6379}),
+        ({"socket": "/run/redis.sock"}, UnixDomainSocketConnection, {"path": "/run/redis.sock"}),
+        ({"socket": "/run/a b?c#d%20.sock"}, UnixDomainSocketConnection, {"path": "/run/a b?c#d%20.sock"}),
+        ({"socket": "/run/redis.sock", "tls": True}, UnixDomainSocketConnection, {"path": "/run/redis.sock"}),
+    ],
+)
+@CLIENTS
+def test_addresses(client: str, changes: dict[str, Any], connection: type, wanted: dict[str, Any]) -> None:
+    (pool,) = pools_of(loaded(rendered({"db": 5}, "standalone", client, [node(**changes)], ca_file="/ca.pem")))
+    assert type(pool.make_connection()) is connection
+    assert {key: pool.connection_kwargs[key] for key in wanted} == wanted
+    assert int(pool.connection_kwargs["db"]) == 5
+
+
+@pytest.mark.parametrize("ca_file", [None, "", "/etc/ssl/redis ca.pem"])
+@CLIENTS
+def test_tls_checks_the_certificate_and_its_name(client: str, ca_file: str | None) -> None:
+    setting = rendered({}, "standalone", client, [node(tls=True)], ca_file=ca_file, password="x")
+    (pool,) = pools_of(loaded(setting))
+    assert pool.connection_class is SSLConnection
+    given = {key: value for key, value in pool.connection_kwargs.items() if key.startswith("ssl_")}
+    checks = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    assert given == ({**checks, "ssl_ca_certs": ca_file} if ca_file else checks)
+
+
+@CLIENTS
+def test_options_win_and_keep_their_types(client: str) -> None:
+    options = {"socket_timeout": 0.25, "max_connections": 3, "retry_on_timeout": True, "protocol": 3}
+    setting = rendered({"options": options}, "standalone", client, [node()])
+    (pool,) = pools_of(loaded(setting))
+    connection = pool.make_connection()
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.25, 3.5)
+    assert (pool.max_connections, connection.retry_on_timeout, int(connection.protocol)) == (3, True, 3)
+
+
+def test_options_in_capitals_are_those_of_django_redis() -> None:
+    setting = rendered({"options": {"IGNORE_EXCEPTIONS": True}}, "standalone", DJANGO_REDIS, [node()])
+    assert setting["OPTIONS"]["IGNORE_EXCEPTIONS"] is True
+    assert loaded(setting)._ignore_exceptions is True
+    default = rendered({}, "standalone", DJANGO_REDIS, [node()])
+    # The text 'False' would count as true.
+    assert default["OPTIONS"]["IGNORE_EXCEPTIONS"] is False
+
+
+# On real servers.
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@CLIENTS
+def test_any_password(set_password: Callable[[str], RedisServer], client: str, password: str) -> None:
+    server = set_password(password)
+    setting = rendered({}, "standalone", client, [node(server)], password=password)
+    cache = loaded(setting)
+    cache.set("key", "value")
+    assert cache.get("key") == "value"
+    assert cache.delete("key")
+
+    forget_pools()
+    with pytest.raises(AuthenticationError):
+        loaded(rendered({}, "standalone", client, [node(server)], password=password + "x")).get("key")
+
+
+@pytest.mark.parametrize(("client", "alias"), FLAVOURS, ids=FLAVOUR_NAMES)
+def test_operations(leader: RedisServer, client: str, alias: dict[str, Any]) -> None:
+    check_operations(cache_on(leader, client, {**alias, "db": 1}))
+
+
+@CLIENTS
+def test_operations_on_a_replication(leader: RedisServer, replica: RedisServer, client: str) -> None:
+    """Writes go to the leader and, where the alias says so, reads to the replica."""
+    for read_from, reader in (("replicas", replica), ("leader", leader)):
+        servers = [node(leader), node(replica, name="redis-2", role="replica")]
+        alias = {"db": 2, "read_from": read_from, "key_prefix": read_from}
+        cache = loaded(rendered(alias, "replication", client, servers, password=PRINTABLE))
+        for server in (leader, replica):
+            server.client().config_resetstat()
+        cache.set("key", "value")
+        with leader.client(2) as connection:
+            connection.set("unrelated", 1)
+            assert connection.wait(1, 5000) == 1
+        assert cache.get("key") == "value"
+        gets = {server.port: server.client().info("commandstats").get("cmdstat_get") for server in (leader, replica)}
+        assert [port for port, count in gets.items() if count] == [reader.port]
+
+
+@pytest.mark.parametrize("name", ["redis.sock", "with blank, 100% & ?db=9#.sock"])
+def test_a_unix_socket(redis_server: RedisServerFactory, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    path = str(tmp_path_factory.mktemp("sock") / name)
+    server = redis_server(password=PRINTABLE, unixsocket=redis_quote(path))
+    for client in (BUILTIN, DJANGO_REDIS):
+        cache = cache_on(server, client, {"db": 3}, socket=path, address="192.0.2.1")
+        check_operations(cache)
+        keys = server.client(3).keys()
+        assert len(keys) == len(VALUES) - 1, keys
+        cache.clear()
+
+
+@CLIENTS
+def test_the_connection_speaks_resp2(leader: RedisServer, client: str) -> None:
+    """Redis 5 knows no other, and redis-py 8 would speak RESP3."""
+    (pool,) = pools_of(cache_on(leader, client, {"db": 6}))
+    connection = pool.get_connection()
+    connection.send_command("CLIENT", "INFO")
+    words = str(connection.read_response()).split()
+    assert "resp=2" in words
+    assert "db=6" in words
+
+
+@pytest.mark.parametrize(
+    ("alias", "lowest", "highest"),
+    [({}, 290, 300), ({"timeout": 300}, 290, 300), ({"timeout": 1}, 1, 1), ({"timeout": None}, -1, -1)],
+)
+@CLIENTS
+def test_timeouts(leader: RedisServer, client: str, alias: dict[str, Any], lowest: int, highest: int) -> None:
+    cache = cache_on(leader, client, {**alias, "db": 4})
+    cache.set("key", "value")
+    # In seconds; -1 is for ever.
+    assert lowest <= leader.client(4).ttl(cache.make_key("key")) <= highest
+
+
+@pytest.mark.parametrize(
+    ("mode", "client"), [("locmem", BUILTIN), ("standalone", BUILTIN), ("standalone", DJANGO_REDIS)]
+)
+def test_a_timeout_of_nothing_is_no_missing_timeout(leader: RedisServer, mode: str, client: str) -> None:
+    setting = rendered({"timeout": 0, "db": 4}, mode, client, [node(leader)], password=PRINTABLE)
+    assert setting["TIMEOUT"] == 0
+    cache = loaded(setting)
+    cache.set("stored", "value")
+    assert cache.get("stored") is None
+    assert rendered({"timeout": None}, mode, client, [node()])["TIMEOUT"] is None
+
+
+@pytest.mark.filterwarnings("ignore:Cache key contains characters that will cause errors if used with memcached")
+@pytest.mark.parametrize("prefix", ["", "shop", "магазин 🛒", "quotes \"' and \\", "{tag}"])
+@CLIENTS
+def test_key_prefixes(leader: RedisServer, client: str, prefix: str) -> None:
+    cache = cache_on(leader, client, {"db": 5, "key_prefix": prefix})
+    cache.clear()
+    cache.set("key", "value")
+    assert cache.get("key") == "value"
+    (key,) = leader.client(5).keys()
+    assert key == cache.make_key("key").encode()
+    assert cache.key_prefix == f"{prefix}/{client}"
+
+
+# A change of what decides the bytes of a value.
+
+TWO_FLAVOURS = [
+    pytest.param(FLAVOURS[old], FLAVOURS[new], id=f"{FLAVOUR_NAMES[old]}-to-{FLAVOUR_NAMES[new]}")
+    for old, new in itertools.permutations(range(len(FLAVOURS)), 2)
+]
+
+
+@pytest.mark.parametrize(("old", "new"), TWO_FLAVOURS)
+def test_a_change_leaves_misses_and_no_unreadable_keys(
+    leader: RedisServer, old: tuple[str, dict[str, Any]], new: tuple[str, dict[str, Any]]
+) -> None:
+    before = cache_on(leader, old[0], {**old[1], "db": 7})
+    before.clear()
+    before.set_many({f"key-{number}": value for number, value in enumerate(VALUES)})
+    after = cache_on(leader, new[0], {**new[1], "db": 7})
+    assert after.get_many([f"key-{number}" for number in range(len(VALUES))]) == {}
+    assert [after.get(f"key-{number}", "miss") for number in range(len(VALUES))] == ["miss"] * len(VALUES)
+    assert before.get("key-4") == "text"
+
+
+def test_a_change_would_leave_unreadable_keys_under_one_prefix(leader: RedisServer) -> None:
+    """The test above can fail: this is what it prevents."""
+    old = rendered({"compressor": "zlib", "db": 8}, "standalone", DJANGO_REDIS, [node(leader)], password=PRINTABLE)
+    new = rendered({"db": 8}, "standalone", BUILTIN, [node(leader)], password=PRINTABLE)
+    loaded({**old, "KEY_PREFIX": "dj"}).set("key", "compressible " * 100)
+    with pytest.raises(Exception, match="invalid load key"):
+        loaded({**new, "KEY_PREFIX": "dj"}).get("key")
+
+
+def test_the_default_compressor_may_be_named() -> None:
+    """Saying what holds anyway must not empty the cache."""
+    prefixes = {
+        rendered(alias, "standalone", DJANGO_REDIS, [node()])["KEY_PREFIX"]
+        for alias in ({}, {"compressor": "none"}, {"options": {"COMPRESSOR": COMPRESSORS["none"]}})
+    }
+    assert len(prefixes) == 1
+
+
+def test_a_compressor_has_one_prefix_however_it_is_named() -> None:
+    by_word = rendered({"compressor": "lz4"}, "standalone", DJANGO_REDIS, [node()])
+    by_path = rendered({"options": {"COMPRESSOR": COMPRESSORS["lz4"]}}, "standalone", DJANGO_REDIS, [node()])
+    assert by_word == by_path
+
+
+# What is refused: the message names the alias and what to write instead.
+
+ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "no default": ({"other": {}}, {}, ["'default'"]),
+    "no server": (
+        {"default": {}},
+        {"nodes": []},
+        ["default: ", "cache_mode standalone needs at least one Redis server"],
+    ),
+    "unknown key": ({"default": {}, "shop": {"timout": 3}}, {}, ["shop: ", "'timout'", "timeout", "key_prefix"]),
+    "django's own key": ({"default": {"KEY_PREFIX": "x"}}, {}, ["default: ", "'KEY_PREFIX'", "key_prefix"]),
+    "unknown client": (
+        {"default": {}},
+        {"client": "redis"},
+        ["default: ", "cache_client 'redis'", "builtin, django_redis"],
+    ),
+    "unknown read_from": ({"default": {"read_from": "replica"}}, {}, ["default: ", "'replica'", "leader, replicas"]),
+    "unknown compressor": ({"default": {"compressor": "gzip"}}, {}, ["default: ", "'gzip'", "none, zlib, lz4, zstd"]),
+    "no text compressor": ({"default": {"compressor": None}}, {}, ["default: ", "compressor None", "none, zlib"]),
+    "builtin compressor": (
+        {"default": {"compressor": "zlib"}},
+        {},
+        ["default: ", "'zlib'", "needs cache_client django_redis"],
+    ),
+    "locmem's bound": (
+        {"default": {"options": {"MAX_ENTRIES": 9}}},
+        {},
+        ["default: ", "MAX_ENTRIES", "redis_maxmemory"],
+    ),
+    "locmem's bound, django_redis": (
+        {"default": {"options": {"CULL_FREQUENCY": 9}}},
+        {"client": DJANGO_REDIS},
+        ["default: ", "CULL_FREQUENCY", "redis_maxmemory"],
+    ),
+    "capitals": ({"default": {"options": {"COMPRESSOR": "x"}}}, {}, ["default: ", "COMPRESSOR", "django_redis"]),
+    "db as an option": ({"default": {"options": {"db": 3}}}, {}, ["default: ", "db", "beside options"]),
+    "db as an option, django_redis": (
+        {"default": {"options": {"db": 3}}},
+        {"client": DJANGO_REDIS},
+        ["default: ", "db", "beside options"],
+    ),
+    "no session alias": (
+        {"default": {}},
+        {"session_alias": "dj_session"},
+        ["dj_session: ", "django_app_cache_aliases", "django_app_session_alias", "default"],
+    ),
+    "one pool": (
+        {"default": {}, "shop": {"options": {"socket_timeout": 1}}},
+        {"client": DJANGO_REDIS},
+        ["shop: ", "options of default", "another db"],
+    ),
+    "prefix is a number": ({"default": {"key_prefix": 2024}}, {}, ["default: ", "key_prefix 2024", "quotes"]),
+    "prefix is null": ({"default": {"key_prefix": None}}, {}, ["default: ", "key_prefix None", "quotes"]),
+    **{
+        f"timeout {timeout!r}": (
+            {"default": {}, "shop": {"timeout": timeout}},
+            {},
+            [f"shop: timeout {timeout!r}", "null"],
+        )
+        for timeout in ("None", "abc", "60", 0.5, 1.9, True, False, -1)
+    },
+}
+
+
+@pytest.mark.parametrize(("aliases", "changes", "words"), ERRORS.values(), ids=ERRORS)
+def test_errors(aliases: dict[str, Any], changes: dict[str, Any], words: list[str]) -> None:
+    arguments = {"mode": "standalone", "client": BUILTIN, "nodes": [node()], **changes}
+    with pytest.raises(CacheSettingsError) as refusal:
+        django_caches(aliases, **arguments)
+    message = str(refusal.value)
+    assert all(word in message for word in words), message
+    assert message.startswith((words[0], "Django needs"))
+
+
+def test_aliases_that_share_a_db_and_its_options_are_allowed() -> None:
+    aliases = {"default": {}, "long": {"timeout": None, "options": {"IGNORE_EXCEPTIONS": True}}}
+    caches = django_caches(aliases, "standalone", DJANGO_REDIS, [node()])
+    assert caches["default"]["LOCATION"] == caches["long"]["LOCATION"]
+
+
+def test_the_filter_is_registered() -> None:
+    assert FilterModule().filters() == {"django_caches": django_caches}
+
+
+def test_the_printable_password_is_complete() -> None:
+    assert set(string.digits + string.ascii_letters + string.punctuation + " ") == set(PRINTABLE)
