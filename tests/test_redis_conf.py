@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from ansible.module_utils.redis_client import RedisClient, RedisError, connect, read_directive
 from hypothesis import given
 from hypothesis import strategies as st

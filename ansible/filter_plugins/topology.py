@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 
 def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any], mode: str) -> list[str]:
@@ -34,7 +35,9 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
     return faults
 
 
-def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]], mode: str, client: str) -> list[str]:
+def cachecheck_faults(
+    report: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], mode: str, client: str
+) -> list[str]:
     """What is wrong with the caches that Django loaded, a sentence for each fault; empty where all is well.
 
     ``report`` is what ``manage.py cachecheck --json`` prints. An alias must have the leader first, and after it no
@@ -52,7 +55,7 @@ def cachecheck_faults(report: Mapping[str, Any], nodes: list[Mapping[str, Any]],
     places = [node.get("socket") or f"{_bracketed(node['address'])}:{node['port']}" for node in nodes]
     for name, alias in report["aliases"].items():
         loaded = [server.partition("://")[2].partition("?")[0] for server in alias["servers"]]
-        loaded = [server if server.startswith("/") else server.partition("/")[0] for server in loaded]
+        loaded = [unquote(server) if server.startswith("/") else server.partition("/")[0] for server in loaded]
         if nodes and loaded not in (places, places[:1]):
             faults.append(f"{name}: Django uses {', '.join(loaded)}, and what runs is {', '.join(places)}")
     return faults
@@ -70,7 +73,8 @@ def deployment_summary(
             rows.append(("Django", str(status["url"]).rpartition("/")[0] + "/", f"{host}, caches: {answer}"))
     for node in nodes:
         reply = hostvars[node["name"]].get("redis_reply") or {}
-        state = reply.get("error") or " ".join(filter(None, (reply["server"], reply["version"], reply.get("link"))))
+        about = " ".join(str(reply[word]) for word in ("server", "version", "link") if reply.get(word))
+        state = reply.get("error") or about or "was not asked"
         rows.append(
             (
                 reply.get("role", node["role"]),

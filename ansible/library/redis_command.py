@@ -22,7 +22,8 @@ options:
   db: {description: Database to select first., type: int, default: 0}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
-  socket: {description: Unix socket to connect to instead., type: path}
+  tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
+  tls_name: {description: The name in that certificate., type: str}
   auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
   timeout: {description: Seconds to wait for the connection and for the reply., type: float, default: 5}
 author: the cachestack authors
@@ -55,7 +56,7 @@ def main() -> None:
                 redis.command("SELECT", module.params["db"])
             module.exit_json(changed=True, reply=redis.command(*module.params["command"]))
     except (OSError, RedisError) as error:
-        place = module.params["socket"] or f"{module.params['address']}:{module.params['port']}"
+        place = f"{module.params['address']}:{module.params['port']}"
         module.fail_json(msg=f"{place}: {module.params['command'][0]}: {error}", error=str(error))
 
 

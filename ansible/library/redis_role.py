@@ -19,7 +19,8 @@ options:
     type: path
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
-  socket: {description: Unix socket to connect to instead., type: path}
+  tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
+  tls_name: {description: The name in that certificate., type: str}
   auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
   timeout: {description: Seconds to wait for the connection and for the reply., type: float, default: 5}
 author: the cachestack authors

@@ -22,7 +22,7 @@ description:
   - Version control's own folders, virtual environments and compiled Python are left out.
 options:
   folders: {description: Top folder in the archive to folder on disk., type: dict, required: true}
-  files: {description: Further files of the archive, path to content; executable where it starts with C(#!)., type: dict, default: {}}
+  files: {description: More files, path to content; C(#!) makes one executable., type: dict, default: {}}
   dest: {description: Folder to write the archive to., type: path, required: true}
 author: the cachestack authors
 """

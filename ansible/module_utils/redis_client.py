@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -24,15 +25,15 @@ class RedisClient:
     the connection and for each reply.
     """
 
-    def __init__(self, address: str, port: int, unix_socket: str | None = None, timeout: float = 5.0) -> None:
-        if unix_socket:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._socket.settimeout(timeout)
-            self._socket.connect(unix_socket)
-        else:
-            # A server that listens on every address is asked through loopback.
-            host = "127.0.0.1" if address in WILDCARDS else address
-            self._socket = socket.create_connection((host, port), timeout)
+    def __init__(
+        self, address: str, port: int, tls_ca_file: str | None = None, tls_name: str | None = None, timeout: float = 5.0
+    ) -> None:
+        # A server that listens on every address is asked through loopback.
+        host = "127.0.0.1" if address in WILDCARDS else address
+        self._socket = socket.create_connection((host, port), timeout)
+        if tls_ca_file:
+            context = ssl.create_default_context(cafile=tls_ca_file)
+            self._socket = context.wrap_socket(self._socket, server_hostname=tls_name)
         self._replies: BinaryIO = self._socket.makefile("rb")
 
     def __enter__(self) -> RedisClient:
@@ -96,7 +97,9 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
 
 def connect(params: dict[str, Any]) -> RedisClient:
     """A client from the parameters that the Redis modules share, authenticated with the password in ``auth_file``."""
-    client = RedisClient(params["address"], params["port"], params["socket"], params["timeout"])
+    client = RedisClient(
+        params["address"], params["port"], params["tls_ca_file"], params["tls_name"], params["timeout"]
+    )
     if params["auth_file"]:
         try:
             password = read_directive(params["auth_file"], "requirepass")
@@ -130,7 +133,8 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
 CONNECTION_SPEC: dict[str, Any] = {
     "address": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "required": True},
-    "socket": {"type": "str"},
+    "tls_ca_file": {"type": "path"},
+    "tls_name": {"type": "str"},
     "auth_file": {"type": "path"},
     "timeout": {"type": "float", "default": 5.0},
 }

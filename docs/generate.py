@@ -1,0 +1,117 @@
+"""Write the README's tables of variables from the roles' argument_specs; with --check, say whether they are stale.
+
+python docs/generate.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+README = PROJECT / "README.md"
+START, END = "<!-- variables:start -->", "<!-- variables:end -->"
+
+# In the order in which people need them; further roles follow by name.
+ORDER = ("cache", "redis", "django_app", "service", "status")
+# Roles of which people set only these; the other variables are arguments that one role gives to another.
+FOR_PEOPLE = {
+    "preflight": (),
+    "service": ("service_manager", "service_dir", "service_verify_kill"),
+    "status": ("status_hint",),
+}
+
+
+class DocsError(Exception):
+    """The README or a role lacks what the tables need; the text says what."""
+
+
+def specs(roles: Path = PROJECT / "roles") -> dict[str, dict[str, dict[str, Any]]]:
+    """The variables that people set, by role, each with its entry of argument_specs; roles without any are left out.
+
+    Raises DocsError if FOR_PEOPLE names a variable that its role does not have.
+    """
+    found = {path.parts[-3]: path for path in roles.glob("*/meta/argument_specs.yml")}
+    names = [*filter(found.__contains__, ORDER), *sorted(set(found) - set(ORDER))]
+    chosen = {}
+    for name in names:
+        options = yaml.safe_load(found[name].read_text("utf-8"))["argument_specs"]["main"]["options"]
+        wanted = FOR_PEOPLE.get(name, tuple(options))
+        unknown = sorted(set(wanted) - set(options))
+        if unknown:
+            raise DocsError(f"role {name} has no variable {', '.join(unknown)}: correct FOR_PEOPLE in docs/generate.py")
+        chosen[name] = {variable: option for variable, option in options.items() if variable in wanted}
+    return {name: options for name, options in chosen.items() if options}
+
+
+def table(options: dict[str, dict[str, Any]]) -> str:
+    """One role's variables as a Markdown table."""
+    lines = ["| variable | values | default | what it is |", "|---|---|---|---|"]
+    for variable, option in options.items():
+        cells = (f"`{variable}`", _values(option), _default(option), str(option["description"]))
+        lines.append(f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _values(option: dict[str, Any]) -> str:
+    if "choices" in option:
+        return ", ".join(_code(choice) for choice in option["choices"])
+    return f"{option['type']} of {option['elements']}" if "elements" in option else str(option["type"])
+
+
+def _default(option: dict[str, Any]) -> str:
+    if option.get("required"):
+        return "required"
+    return _code(option["default"]) if "default" in option else "see description"
+
+
+def _code(value: Any) -> str:
+    """A value as it is written in an inventory."""
+    if isinstance(value, str):
+        return f"`{value}`" if value and yaml.safe_load(value) == value else f"`{json.dumps(value)}`"
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return f"`{text.removesuffix('...' + chr(10)).strip()}`"
+
+
+def section() -> str:
+    """All tables, a heading above each."""
+    return "\n\n".join(f"### Role `{role}`\n\n{table(options)}" for role, options in specs().items())
+
+
+def updated(text: str) -> str:
+    """The README's text with new tables between its markers. Raises DocsError if it has not each marker once."""
+    for marker in (START, END):
+        if text.count(marker) != 1:
+            raise DocsError(f"README.md must have the line {marker} once, and has it {text.count(marker)} times")
+    before, _, rest = text.partition(START)
+    if END not in rest:
+        raise DocsError(f"README.md must have {START} above {END}")
+    return f"{before}{START}\n\n{section()}\n\n{END}{rest.partition(END)[2]}"
+
+
+def main(arguments: list[str] | None = None, readme: Path = README) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description="Write the README's tables of variables.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the tables are stale")
+    check = parser.parse_args(arguments).check
+    try:
+        old = readme.read_text("utf-8")
+        new = updated(old)
+    except (DocsError, FileNotFoundError) as error:
+        print(f"docs/generate.py: {error}", file=sys.stderr)
+        return 2
+    if check and new != old:
+        print("README.md: the tables of variables are stale; run: python docs/generate.py", file=sys.stderr)
+        return 1
+    if new != old:
+        readme.write_text(new, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

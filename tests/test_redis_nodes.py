@@ -1,0 +1,177 @@
+"""Who is who: every rule of who leads, and what each mode uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis_nodes import FilterModule, TopologyError, redis_neighbours, redis_nodes
+
+NAMES = ["redis-1", "redis-2", "redis-3"]
+ADDRESSES = {"redis-1": "192.0.2.11", "redis-2": "192.0.2.12", "redis-3": "192.0.2.13"}
+MODES = ["locmem", "standalone", "replication"]
+
+# What a host's redis_reply may be.
+LEADS = {"role": "leader", "server": "redis", "version": "7.0.15"}
+DOWN = {"error": "Connection refused"}
+UNASKED: dict[str, Any] = {}
+
+
+def follows(name: str, link: str = "connected") -> dict[str, Any]:
+    """A running replica of that host."""
+    return {"role": "replica", "leader_address": ADDRESSES[name], "leader_port": 6379, "link": link}
+
+
+def remembers(name: str) -> dict[str, Any]:
+    """A server that is down and followed that host when it last ran."""
+    return {**DOWN, "leader_address": ADDRESSES[name], "leader_port": 6379}
+
+
+def hosts(*replies: dict[str, Any] | None, **common: Any) -> dict[str, dict[str, Any]]:
+    """The hostvars of the hosts that gave these replies; None where nothing is registered."""
+    return {
+        name: {"ansible_host": ADDRESSES[name], **common, **({} if reply is None else {"redis_reply": reply})}
+        for name, reply in zip(NAMES, replies)
+    }
+
+
+def leader(hostvars: dict[str, dict[str, Any]]) -> str:
+    name: str = redis_nodes(list(hostvars), hostvars, "replication")[0]["name"]
+    return name
+
+
+# (what each host said, redis_leader of the inventory, who leads)
+CASES: dict[str, tuple[list[dict[str, Any] | None], str | None, str]] = {
+    "nothing runs: the first host": ([DOWN, DOWN, DOWN], None, "redis-1"),
+    "nothing was asked: the first host": ([None, None, None], None, "redis-1"),
+    "empty replies: the first host": ([UNASKED, UNASKED, UNASKED], None, "redis-1"),
+    "nothing runs: redis_leader": ([DOWN, DOWN, DOWN], "redis-3", "redis-3"),
+    "a live leader wins over the first host": ([follows("redis-2"), LEADS, follows("redis-2")], None, "redis-2"),
+    "a live leader wins over redis_leader": ([follows("redis-2"), LEADS, follows("redis-2")], "redis-1", "redis-2"),
+    "a lone live leader wins": ([DOWN, DOWN, LEADS], "redis-1", "redis-3"),
+    "a live leader wins over what others follow": ([follows("redis-3"), LEADS, DOWN], None, "redis-2"),
+    "a live leader wins over what others remember": ([remembers("redis-3"), LEADS, DOWN], None, "redis-2"),
+    "the leader is down and followed": ([DOWN, DOWN, follows("redis-2", "connect")], None, "redis-2"),
+    "the followed leader wins over redis_leader": ([DOWN, DOWN, follows("redis-2", "connect")], "redis-3", "redis-2"),
+    "all are down and remember": ([remembers("redis-3"), remembers("redis-3"), DOWN], None, "redis-3"),
+    "the remembered leader wins over redis_leader": ([remembers("redis-2"), DOWN, DOWN], "redis-1", "redis-2"),
+    "a running replica counts for more than a memory": (
+        [remembers("redis-1"), remembers("redis-1"), follows("redis-2")],
+        "redis-1",
+        "redis-2",
+    ),
+    "one running replica counts for more than two memories": (
+        [follows("redis-3"), remembers("redis-2"), DOWN],
+        None,
+        "redis-3",
+    ),
+    "a leader outside of the group is nobody": (
+        [DOWN, {"role": "replica", "leader_address": "192.0.2.99", "leader_port": 6379, "link": "connect"}, DOWN],
+        "redis-3",
+        "redis-3",
+    ),
+    "the port is part of who is followed": (
+        [DOWN, {"role": "replica", "leader_address": "192.0.2.13", "leader_port": 6380, "link": "connect"}, DOWN],
+        None,
+        "redis-1",
+    ),
+    "a port may be text": ([DOWN, {**remembers("redis-3"), "leader_port": "6379"}, DOWN], None, "redis-3"),
+}
+
+
+@pytest.mark.parametrize(("replies", "redis_leader", "name"), CASES.values(), ids=CASES)
+def test_who_leads(replies: list[dict[str, Any] | None], redis_leader: str | None, name: str) -> None:
+    hostvars = hosts(*replies, **({"redis_leader": redis_leader} if redis_leader else {}))
+    assert leader(hostvars) == name
+    nodes = redis_nodes(NAMES, hostvars, "replication")
+    assert [node["role"] for node in nodes] == ["leader", "replica", "replica"]
+    # The leader first, the others as in the inventory.
+    assert [node["name"] for node in nodes] == [name, *(other for other in NAMES if other != name)]
+    assert redis_nodes(NAMES, hostvars, "standalone") == nodes[:1]
+    assert redis_nodes(NAMES, hostvars, "locmem") == []
+
+
+@pytest.mark.parametrize(
+    ("replies", "picture"),
+    [
+        ([LEADS, LEADS, DOWN], "redis-1: leads; redis-2: leads; redis-3: does not answer"),
+        ([LEADS, follows("redis-1"), LEADS], "redis-1: leads; redis-2: follows 192.0.2.11:6379; redis-3: leads"),
+        ([LEADS, LEADS, LEADS], "redis-1: leads; redis-2: leads; redis-3: leads"),
+        ([LEADS, LEADS, remembers("redis-1")], "redis-1: leads; redis-2: leads; redis-3: does not answer"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["standalone", "replication"])
+def test_two_leaders_are_an_error_with_the_picture(mode: str, replies: list[dict[str, Any]], picture: str) -> None:
+    with pytest.raises(TopologyError) as refusal:
+        redis_nodes(NAMES, hosts(*replies, redis_leader="redis-1"), mode)
+    assert picture in str(refusal.value)
+    assert "Nothing was changed" in str(refusal.value)
+    assert "REPLICAOF <address> <port>" in str(refusal.value)
+
+
+def test_an_unknown_redis_leader_is_an_error_that_names_the_hosts() -> None:
+    with pytest.raises(TopologyError, match=r"redis_leader 'redis-9' is not a host of the group \(redis-1, redis-2\)"):
+        redis_nodes(NAMES[:2], hosts(DOWN, DOWN, redis_leader="redis-9"), "replication")
+
+
+def test_an_unknown_redis_leader_does_no_harm_while_a_server_leads() -> None:
+    assert leader(hosts(DOWN, LEADS, DOWN, redis_leader="redis-9")) == "redis-2"
+
+
+def test_a_leader_of_one_host_is_that_of_all() -> None:
+    """In host_vars rather than group_vars: the first host that says so is heard."""
+    hostvars = hosts(DOWN, DOWN, DOWN)
+    hostvars["redis-2"]["redis_leader"] = "redis-3"
+    assert leader(hostvars) == "redis-3"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_hosts(mode: str) -> None:
+    assert redis_nodes([], {}, mode) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, {"address": "redis-1", "port": 6379, "socket": None, "tls": False}),
+        ({"ansible_host": "192.0.2.11"}, {"address": "192.0.2.11"}),
+        ({"ansible_host": "192.0.2.11", "redis_address": "10.0.0.1"}, {"address": "10.0.0.1"}),
+        ({"redis_address": "", "ansible_host": "192.0.2.11"}, {"address": "192.0.2.11"}),
+        ({"redis_address": "2001:db8::1"}, {"address": "2001:db8::1"}),
+        ({"redis_port": 6380}, {"port": 6380}),
+        ({"redis_port": "6380"}, {"port": 6380}),
+        ({"redis_socket": "/run/redis.sock"}, {"socket": "/run/redis.sock"}),
+        ({"redis_socket": ""}, {"socket": None}),
+        ({"redis_tls": True}, {"tls": True}),
+    ],
+)
+def test_a_node(variables: dict[str, Any], wanted: dict[str, Any]) -> None:
+    (node,) = redis_nodes(["redis-1"], {"redis-1": variables}, "standalone")
+    assert {key: node[key] for key in wanted} == wanted
+    assert set(node) == {"name", "role", "address", "port", "socket", "tls"}
+
+
+def test_instances_on_one_machine_are_told_apart_by_their_ports() -> None:
+    followed = {"role": "replica", "leader_address": "192.0.2.11", "leader_port": 6378, "link": "connect"}
+    hostvars = {
+        name: {"ansible_host": "192.0.2.11", "redis_port": port, "redis_reply": reply}
+        for name, port, reply in zip(NAMES, (6379, 6378, 6377), (DOWN, DOWN, followed))
+    }
+    assert leader(hostvars) == "redis-2"
+
+
+def test_neighbours() -> None:
+    hostvars: dict[str, dict[str, Any]] = {
+        "redis-1": {"ansible_host": "192.0.2.11"},
+        "redis-2": {"ansible_host": "192.0.2.12"},
+        "redis-3": {"ansible_host": "192.0.2.11"},
+        "redis-4": {},
+        "redis-5": {"ansible_host": "redis-4"},
+    }
+    assert redis_neighbours(list(hostvars), hostvars, "redis-1") == ["redis-1", "redis-3"]
+    assert redis_neighbours(list(hostvars), hostvars, "redis-2") == ["redis-2"]
+    assert redis_neighbours(list(hostvars), hostvars, "redis-4") == ["redis-4", "redis-5"]
+
+
+def test_the_filters_are_registered() -> None:
+    assert FilterModule().filters() == {"redis_nodes": redis_nodes, "redis_neighbours": redis_neighbours}

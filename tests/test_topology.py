@@ -1,0 +1,194 @@
+"""What verify and status say of a deployment: each fault is found, and a sound one has none."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from redis_nodes import redis_nodes
+from topology import FilterModule, cachecheck_faults, deployment_summary, topology_faults
+
+Nodes = list[dict[str, Any]]
+Hostvars = dict[str, dict[str, Any]]
+
+LEADS = {"role": "leader", "server": "redis", "version": "7.0.15"}
+FOLLOWS = {
+    "role": "replica",
+    "server": "valkey",
+    "version": "9.1.2",
+    "leader_address": "192.0.2.11",
+    "leader_port": 6379,
+    "link": "connected",
+}
+
+
+@pytest.fixture
+def hostvars() -> Hostvars:
+    """A sound replication of three."""
+    return {
+        "redis-1": {"ansible_host": "192.0.2.11", "redis_reply": dict(LEADS)},
+        "redis-2": {"ansible_host": "192.0.2.12", "redis_reply": dict(FOLLOWS)},
+        "redis-3": {"ansible_host": "192.0.2.13", "redis_reply": dict(FOLLOWS)},
+    }
+
+
+@pytest.fixture
+def nodes(hostvars: Hostvars) -> Nodes:
+    return redis_nodes(list(hostvars), hostvars, "replication")
+
+
+# topology_faults
+
+
+def test_a_sound_replication_has_no_faults(nodes: Nodes, hostvars: Hostvars) -> None:
+    assert topology_faults(iter(nodes), hostvars, "replication") == []
+
+
+def test_a_sound_standalone_has_no_faults(nodes: Nodes, hostvars: Hostvars) -> None:
+    hostvars["redis-2"]["redis_reply"] = {"error": "Connection refused"}
+    assert topology_faults(nodes[:1], hostvars, "standalone") == []
+
+
+@pytest.mark.parametrize(
+    ("host", "reply", "faults"),
+    [
+        ("redis-2", {"error": "Connection refused"}, ["redis-2 does not answer: Connection refused"]),
+        ("redis-2", {}, ["redis-2 does not answer: it was not asked"]),
+        ("redis-2", None, ["redis-2 does not answer: it was not asked"]),
+        (
+            "redis-3",
+            {**FOLLOWS, "link": "connecting"},
+            ["redis-3 follows 192.0.2.11:6379, but its link is connecting"],
+        ),
+        (
+            "redis-3",
+            {**FOLLOWS, "leader_address": "192.0.2.12"},
+            ["redis-3 follows 192.0.2.12:6379, and redis-1 leads"],
+        ),
+        ("redis-3", {**FOLLOWS, "leader_port": 6380}, ["redis-3 follows 192.0.2.11:6380, and redis-1 leads"]),
+        ("redis-2", LEADS, ["mode replication has one leader, and redis-1, redis-2 leads"]),
+        ("redis-1", FOLLOWS, ["mode replication has one leader, and no server leads"]),
+        (
+            "redis-1",
+            {"error": "timed out", "leader_address": "192.0.2.12", "leader_port": 6379},
+            ["redis-1 does not answer: timed out", "mode replication has one leader, and no server leads"],
+        ),
+    ],
+)
+def test_topology_faults(
+    nodes: Nodes, hostvars: Hostvars, host: str, reply: dict[str, Any] | None, faults: list[str]
+) -> None:
+    hostvars[host]["redis_reply"] = reply
+    assert topology_faults(nodes, hostvars, "replication") == faults
+
+
+# cachecheck_faults
+
+URLS = ["redis://192.0.2.11:6379", "redis://192.0.2.12:6379", "redis://192.0.2.13:6379"]
+
+
+def report(*servers: str, mode: str = "replication", client: str = "builtin") -> dict[str, Any]:
+    """What cachecheck prints where all is well and `default` has these servers."""
+    operations = [{"name": "set", "ok": True, "error": None}, {"name": "get", "ok": True, "error": None}]
+    aliases = {"default": {"servers": list(servers), "operations": operations}}
+    return {"mode": mode, "client": client, "aliases": aliases}
+
+
+@pytest.mark.parametrize("suffix", ["", "/1", "?db=1"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_sound_caches_have_no_faults(nodes: Nodes, suffix: str, count: int) -> None:
+    servers = [url + suffix for url in URLS[:count]]
+    assert cachecheck_faults(report(*servers), nodes, "replication", "builtin") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "server"),
+    [
+        ({"address": "2001:db8::1"}, "redis://[2001:db8::1]:6379/1"),
+        ({"address": "2001:db8::1", "tls": True}, "rediss://[2001:db8::1]:6379"),
+        ({"socket": "/run/redis.sock"}, "unix:///run/redis.sock"),
+        ({"socket": "/run/redis.sock"}, "unix:///run/redis.sock?db=2"),
+        ({"socket": "/run/a b.sock"}, "unix:///run/a%20b.sock?db=2"),
+    ],
+)
+def test_addresses_are_recognised(nodes: Nodes, changes: dict[str, Any], server: str) -> None:
+    place = [{**nodes[0], **changes}]
+    assert cachecheck_faults(report(server), place, "replication", "builtin") == []
+    assert cachecheck_faults(report(URLS[1]), place, "replication", "builtin") != []
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [[URLS[1]], [URLS[1], URLS[0], URLS[2]], [URLS[0], URLS[2], URLS[1]], URLS[:2], [*URLS, URLS[2]], ["redis://h:1"]],
+)
+def test_other_servers_than_those_that_run(nodes: Nodes, servers: list[str]) -> None:
+    (fault,) = cachecheck_faults(report(*servers), nodes, "replication", "builtin")
+    told = ", ".join(server.removeprefix("redis://") for server in servers)
+    assert fault == f"default: Django uses {told}, and what runs is 192.0.2.11:6379, 192.0.2.12:6379, 192.0.2.13:6379"
+
+
+def test_locmem_has_no_servers_to_compare() -> None:
+    assert cachecheck_faults(report("default", mode="locmem"), [], "locmem", "builtin") == []
+
+
+@pytest.mark.parametrize(("mode", "client"), [("standalone", "builtin"), ("replication", "django_redis")])
+def test_django_runs_something_else(nodes: Nodes, mode: str, client: str) -> None:
+    (fault,) = cachecheck_faults(report(*URLS, mode=mode, client=client), nodes, "replication", "builtin")
+    assert f"Django runs {mode} with client {client}" in fault
+    assert "the inventory says replication with client builtin" in fault
+
+
+def test_each_failed_operation_is_a_fault(nodes: Nodes) -> None:
+    failed = report(*URLS)
+    failed["aliases"]["dj_session"] = deepcopy(failed["aliases"]["default"])
+    failed["aliases"]["dj_session"]["operations"][1] = {"name": "get", "ok": False, "error": "Connection refused"}
+    assert cachecheck_faults(failed, nodes, "replication", "builtin") == ["dj_session: get: Connection refused"]
+
+
+# deployment_summary
+
+
+def test_the_summary(nodes: Nodes, hostvars: Hostvars) -> None:
+    hostvars["redis-1"]["redis_password"] = "opensesame"
+    hostvars["redis-3"]["redis_reply"] = {"error": "Connection refused", "leader_address": "x", "leader_port": 1}
+    hostvars["app-1"] = {
+        "django_app_status": {"url": "http://127.0.0.1:8000/readyz", "json": {"status": "ok"}},
+        "django_app_secret_key": "opensesame",
+    }
+    assert deployment_summary(list(hostvars), hostvars, iter(nodes), "replication").splitlines() == [
+        "mode     replication",
+        "Django   http://127.0.0.1:8000/  app-1, caches: ok",
+        "leader   192.0.2.11:6379         redis-1, redis 7.0.15",
+        "replica  192.0.2.12:6379         redis-2, valkey 9.1.2 connected",
+        "replica  192.0.2.13:6379         redis-3, Connection refused",
+    ]
+
+
+def test_the_summary_of_locmem() -> None:
+    hostvars = {"app-1": {"django_app_status": {"url": "http://h:8000/readyz", "status": -1}}}
+    assert deployment_summary(["app-1"], hostvars, [], "locmem").splitlines() == [
+        "mode    locmem",
+        "Django  http://h:8000/  app-1, caches: does not answer",
+    ]
+
+
+def test_the_summary_of_an_ipv6_server(nodes: Nodes, hostvars: Hostvars) -> None:
+    node = {**nodes[0], "address": "2001:db8::1"}
+    assert "leader  [2001:db8::1]:6379  redis-1" in deployment_summary([], hostvars, [node], "standalone")
+
+
+@pytest.mark.parametrize("reply", [None, {}])
+def test_a_server_that_was_not_asked_is_said_to_be(nodes: Nodes, hostvars: Hostvars, reply: Any) -> None:
+    """`--limit app-1` asks no server."""
+    hostvars["redis-2"]["redis_reply"] = reply
+    line = deployment_summary([], hostvars, nodes, "replication").splitlines()[2]
+    assert line == "replica  192.0.2.12:6379  redis-2, was not asked"
+
+
+def test_the_filters_are_registered() -> None:
+    assert FilterModule().filters() == {
+        "topology_faults": topology_faults,
+        "cachecheck_faults": cachecheck_faults,
+        "deployment_summary": deployment_summary,
+    }
