@@ -6,11 +6,15 @@ import importlib.util
 import os
 import platform
 import socket
+import socketserver
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import ansible
@@ -19,6 +23,9 @@ import django
 import hypothesis
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from redis_conf import redis_quote
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -131,6 +138,90 @@ def _is_ready(server: RedisServer) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A server's certificate for `name`, its key, the authority that signed it, and one that did not."""
+
+    name: str
+    file: Path
+    key_file: Path
+    ca_file: Path
+    other_ca_file: Path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for `localhost`."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("CA", "other CA", "server")]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
+    for index, (name, key) in enumerate(zip(names, keys)):
+        signer, is_ca = (0, False) if index == 2 else (index, True)
+        builder = x509.CertificateBuilder(names[signer], name, key.public_key(), x509.random_serial_number())
+        now = datetime.now(timezone.utc)
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        # What Python 3.13 and later ask for.
+        builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[signer].public_key())
+        builder = builder.add_extension(issuer, critical=False)
+        usages = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+        usage = dict.fromkeys((*usages, "decipher_only"), False)
+        usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
+        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+        if not is_ca:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        signed = builder.sign(keys[signer], hashes.SHA256())
+        (folder / f"{index}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    encoding, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "key.pem").write_bytes(keys[2].private_bytes(encoding, private, serialization.NoEncryption()))
+    return Certificate("localhost", folder / "2.pem", folder / "key.pem", folder / "0.pem", folder / "1.pem")
+
+
+@pytest.fixture(scope="session")
+def tls_front(certificate: Certificate) -> Iterator[Callable[[int], int]]:
+    """Listen with TLS in front of a plain port on loopback, since the wheel's server has no TLS. Return the port."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.file, certificate.key_file)
+    fronts: list[socketserver.ThreadingTCPServer] = []
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # The other direction has ended the connection.
+            return
+
+    def start(port: int) -> int:
+        class Front(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                try:
+                    client = context.wrap_socket(self.request, server_side=True)
+                except OSError:
+                    # The client does not trust the certificate.
+                    return
+                with client, socket.create_connection(("127.0.0.1", port)) as server:
+                    answers = threading.Thread(target=copy, args=(server, client), daemon=True)
+                    answers.start()
+                    copy(client, server)
+                    answers.join()
+
+        front = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Front)
+        front.daemon_threads = True
+        fronts.append(front)
+        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
+        chosen: int = front.socket.getsockname()[1]
+        return chosen
+
+    yield start
+    for front in fronts:
+        front.shutdown()
+        # Not server_close, which waits for clients that keep their connections in pools.
+        front.socket.close()
 
 
 def free_port() -> int:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import string
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.core.cache import CacheHandler
 from django.utils.module_loading import import_string
 from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterModule, django_caches
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import AuthenticationError
 from redis_conf import redis_quote
 from to_python import to_python
 
-from conftest import RedisServer, RedisServerFactory
+from conftest import Certificate, RedisServer, RedisServerFactory
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 
@@ -339,7 +340,7 @@ def test_any_password(set_password: Callable[[str], RedisServer], client: str, p
     assert cache.delete("key")
 
     forget_pools()
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(redis.AuthenticationError):
         loaded(rendered({}, "standalone", client, [node(server)], password=password + "x")).get("key")
 
 
@@ -424,6 +425,22 @@ def test_key_prefixes(leader: RedisServer, client: str, prefix: str) -> None:
     (key,) = leader.client(5).keys()
     assert key == cache.make_key("key").encode()
     assert cache.key_prefix == f"{prefix}/{client}"
+
+
+@CLIENTS
+def test_tls(leader: RedisServer, certificate: Certificate, tls_front: Callable[[int], int], client: str) -> None:
+    place = {"address": certificate.name, "port": tls_front(leader.port), "tls": True}
+
+    def cache(ca_file: Path, **changes: Any) -> Any:
+        forget_pools()
+        nodes = [node(**{**place, **changes})]
+        return loaded(rendered({"db": 9}, "standalone", client, nodes, password=PRINTABLE, ca_file=str(ca_file)))
+
+    check_operations(cache(certificate.ca_file))
+    with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+        cache(certificate.other_ca_file).get("key")
+    with pytest.raises(redis.ConnectionError, match="certificate is not valid for '127"):
+        cache(certificate.ca_file, address="127.0.0.1").get("key")
 
 
 # A change of what decides the bytes of a value.

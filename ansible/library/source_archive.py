@@ -22,7 +22,7 @@ description:
   - Version control's own folders, virtual environments and compiled Python are left out.
 options:
   folders: {description: Top folder in the archive to folder on disk., type: dict, required: true}
-  files: {description: More files, path to content; C(#!) makes one executable., type: dict, default: {}}
+  files: {description: "More files, path to content; C(#!) makes one executable.", type: dict, default: {}}
   dest: {description: Folder to write the archive to., type: path, required: true}
 author: the cachestack authors
 """
@@ -59,7 +59,9 @@ def walk(folder: Path) -> Iterator[Path]:
     """The files below a folder, sorted, without what LEFT_OUT names."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(set(folders) - LEFT_OUT)
-        yield from (Path(parent, name) for name in sorted(names) if not name.endswith(".pyc"))
+        # A link to a folder counts as a folder, which is not walked into.
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in sorted([*names, *links]) if not name.endswith(".pyc"))
 
 
 def tree_entries(folders: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

@@ -66,6 +66,8 @@ class RedisClient:
             return rest
         if kind == b"-":
             raise RedisError(rest)
+        if kind not in (b":", b"$", b"*") or not re.fullmatch(r"-?\d+", rest):
+            raise ConnectionError(f"this is no Redis server, it says {line[:80]!r}")
         if kind == b":":
             return int(rest)
         size = int(rest)
@@ -73,7 +75,10 @@ class RedisClient:
             return None
         if kind == b"*":
             return [self._reply() for _ in range(size)]
-        return self._replies.read(size + 2)[:-2].decode("utf-8", "replace")
+        text = self._replies.read(size + 2)
+        if len(text) < size + 2:
+            raise ConnectionError("the server closed the connection")
+        return text[:-2].decode("utf-8", "replace")
 
 
 def read_directive(path: str, name: str) -> str | None:
@@ -125,6 +130,8 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     }
     if role == "master":
         return {**answer, "role": "leader"}
+    if role != "slave":
+        raise RedisError(f"this is a {role}, which holds no data")
     address, port, link = details[:3]
     return {**answer, "role": "replica", "leader_address": address, "leader_port": port, "link": link}
 
