@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,11 @@ class Scenario:
         return LOGS / f"{self.name}.log"
 
     @property
+    def scratch(self) -> Path:
+        """Where Molecule keeps its state of the scenario."""
+        return LOGS / self.name
+
+    @property
     def suites(self) -> set[str]:
         """The Debian releases that its molecule.yml names: {"trixie"}."""
         return set(re.findall(r"TEST_SUITE: (\w+)", (HERE / self.name / "molecule.yml").read_text()))
@@ -122,7 +128,7 @@ class Runner:
         process = scenario.process = subprocess.Popen(
             [self.molecule, "-c", str(HERE / "config.yml"), "test", *options],
             cwd=PROJECT,
-            env=self.environment,
+            env={**self.environment, "MOLECULE_EPHEMERAL_DIRECTORY": str(scenario.scratch)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -198,7 +204,7 @@ def failing_part(scenario: Scenario) -> list[str]:
 
 
 def clean(scenario: Scenario) -> None:
-    """Remove containers and network of the scenario, whoever left them."""
+    """Remove the scenario's containers and network, whoever left them, and Molecule's belief that they exist."""
     listed = subprocess.run(
         ["docker", "ps", "-aq", "--filter", f"label=cachestack-test={scenario.name}"],
         capture_output=True,
@@ -208,6 +214,7 @@ def clean(scenario: Scenario) -> None:
     if listed.stdout.split():
         subprocess.run(["docker", "rm", "-fv", *listed.stdout.split()], capture_output=True, check=False)
     subprocess.run(["docker", "network", "rm", f"cachestack-{scenario.name}"], capture_output=True, check=False)
+    shutil.rmtree(scenario.scratch, ignore_errors=True)
 
 
 def chosen(names: list[str]) -> list[Scenario]:

@@ -204,6 +204,7 @@ def test_numbers_are_numbers_and_words_are_words(mode: str, client: str, compres
 def test_a_password_printed_in_place_is_the_same_again(client: str, password: str) -> None:
     caches = django_caches({"default": {}}, "standalone", client, [node()], password)
     assert settings_of(to_python(caches)) == caches
+    assert caches["default"]["OPTIONS"]["password" if client == BUILTIN else "PASSWORD"] == password
 
 
 @CLIENTS
@@ -305,6 +306,13 @@ def test_tls_checks_the_certificate_and_its_name(client: str, ca_file: str | Non
     given = {key: value for key, value in pool.connection_kwargs.items() if key.startswith("ssl_")}
     checks = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
     assert given == ({**checks, "ssl_ca_certs": ca_file} if ca_file else checks)
+
+
+@CLIENTS
+def test_a_timeout_may_be_none(client: str) -> None:
+    setting = rendered({"options": {"socket_timeout": None}}, "standalone", client, [node()])
+    (pool,) = pools_of(loaded(setting))
+    assert pool.make_connection().socket_timeout is None
 
 
 @CLIENTS
@@ -529,6 +537,15 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"client": DJANGO_REDIS},
         ["default: ", "db", "beside options"],
     ),
+    **{
+        f"{client} {option} {value!r}": (
+            {"default": {"options": {option: value}}},
+            {"client": client},
+            [f"default: {option} {value!r} is no number", "without quotes"],
+        )
+        for client in (BUILTIN, DJANGO_REDIS)
+        for option, value in (("socket_timeout", "5.5"), ("max_connections", "4096"), ("health_check_interval", True))
+    },
     "no session alias": (
         {"default": {}},
         {"session_alias": "dj_session"},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.redis_client import RedisClient, RedisError, connect, read_directive
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, read_directive
 from hypothesis import given
 from hypothesis import strategies as st
 from redis_conf import FilterModule, redis_conf, redis_quote
@@ -60,8 +60,8 @@ def test_a_server_takes_the_quoted_password(redis_server: RedisServerFactory, tm
     # Its own client knows the password as the fixture does, so the server is ready only if both agree.
     server = redis_server(password=password, include=str(auth))
     assert server.client().ping()
-    params = {"address": server.host, "port": server.port, "socket": None, "auth_file": str(auth), "timeout": 5.0}
-    with connect(params) as client:
+    defaults = {name: option.get("default") for name, option in CONNECTION_SPEC.items()}
+    with connect({**defaults, "port": server.port, "auth_file": str(auth)}) as client:
         assert client.command("CONFIG", "GET", "requirepass") == ["requirepass", password]
         assert client.command("CONFIG", "GET", "masterauth") == ["masterauth", password]
     with RedisClient(server.host, server.port) as stranger, pytest.raises(RedisError, match="NOAUTH"):

@@ -102,9 +102,12 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
         return
     if client == "builtin" and alias.get("compressor", "none") != "none":
         raise CacheSettingsError(f"{name}: compressor {alias['compressor']!r} needs cache_client django_redis")
-    for option in alias.get("options") or {}:
+    for option, value in (alias.get("options") or {}).items():
         if option in LOCMEM_OPTIONS:
             raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
+        # redis-py fails on text for these, but only when it connects.
+        if option in CONNECTION and isinstance(value, (str, bool)):
+            raise CacheSettingsError(f"{name}: {option} {value!r} is no number; write one, without quotes")
         if option == "db":
             raise CacheSettingsError(f"{name}: db is no option of a client here; write it beside options")
         if client == "builtin" and option != option.lower():

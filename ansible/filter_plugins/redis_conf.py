@@ -31,26 +31,9 @@ def _argument(name: str, value: Any) -> str:
     return text or '""'
 
 
-def redis_quote(text: str) -> str:
-    r"""``text`` as one quoted redis.conf argument, whatever characters it holds.
-
-    Follows sdssplitargs of the Redis source: inside double quotes a backslash escapes, and ``\xHH`` is one byte.
-    """
-    quoted = []
-    for byte in str(text).encode():
-        character = chr(byte)
-        if character in '"\\':
-            quoted.append("\\" + character)
-        elif 32 <= byte < 127:
-            quoted.append(character)
-        else:
-            quoted.append(f"\\x{byte:02x}")
-    return '"' + "".join(quoted) + '"'
-
-
 class FilterModule:
-    """Registers the filters with Ansible."""
+    """Registers the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Name to function."""
-        return {"redis_conf": redis_conf, "redis_quote": redis_quote}
+        return {"redis_conf": redis_conf}

@@ -81,8 +81,25 @@ class RedisClient:
         return text[:-2].decode("utf-8", "replace")
 
 
+def quote(text: str) -> str:
+    r"""``text`` as one quoted redis.conf argument, whatever characters it holds.
+
+    Follows sdssplitargs of the Redis source: inside double quotes a backslash escapes, and ``\xHH`` is one byte.
+    """
+    quoted = []
+    for byte in str(text).encode():
+        character = chr(byte)
+        if character in '"\\':
+            quoted.append("\\" + character)
+        elif 32 <= byte < 127:
+            quoted.append(character)
+        else:
+            quoted.append(f"\\x{byte:02x}")
+    return '"' + "".join(quoted) + '"'
+
+
 def read_directive(path: str, name: str) -> str | None:
-    """The quoted argument of a directive in a redis.conf that the filter ``redis_quote`` wrote, or None.
+    """The quoted argument of a directive in a redis.conf that ``quote`` wrote, or None.
 
     Raises OSError where the file cannot be read.
     """
