@@ -26,7 +26,6 @@ import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from redis_conf import redis_quote
 
 PROJECT = Path(__file__).resolve().parent.parent
 DJANGO_APP = PROJECT / "django_app"
@@ -109,6 +108,9 @@ def django_project() -> Path:
 
 
 def _config(port: int, folder: Path, password: str, replicaof: RedisServer | None, directives: dict[str, str]) -> str:
+    # Found only through the path that is set above.
+    from ansible.module_utils.redis_client import quote
+
     lines = [
         "bind 127.0.0.1",
         f"port {port}",
@@ -118,7 +120,7 @@ def _config(port: int, folder: Path, password: str, replicaof: RedisServer | Non
         "repl-diskless-sync-delay 0",
     ]
     if password:
-        lines += [f"requirepass {redis_quote(password)}", f"masterauth {redis_quote(password)}"]
+        lines += [f"requirepass {quote(password)}", f"masterauth {quote(password)}"]
     if replicaof:
         lines.append(f"replicaof {replicaof.host} {replicaof.port}")
     lines += [f"{name.replace('_', '-')} {value}" for name, value in directives.items()]

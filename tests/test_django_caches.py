@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import redis
+from ansible.module_utils.redis_client import quote
 from django.core.cache import CacheHandler
 from django.utils.module_loading import import_string
 from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterModule, django_caches
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis_conf import redis_quote
 from to_python import to_python
 
 from conftest import Certificate, RedisServer, RedisServerFactory
@@ -378,7 +378,7 @@ def test_operations_on_a_replication(leader: RedisServer, replica: RedisServer, 
 @pytest.mark.parametrize("name", ["redis.sock", "with blank, 100% & ?db=9#.sock"])
 def test_a_unix_socket(redis_server: RedisServerFactory, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = str(tmp_path_factory.mktemp("sock") / name)
-    server = redis_server(password=PRINTABLE, unixsocket=redis_quote(path))
+    server = redis_server(password=PRINTABLE, unixsocket=quote(path))
     for client in (BUILTIN, DJANGO_REDIS):
         cache = cache_on(server, client, {"db": 3}, socket=path, address="192.0.2.1")
         check_operations(cache)

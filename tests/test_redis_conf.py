@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, read_directive
-from hypothesis import given
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, quote, read_directive
+from hypothesis import example, given
 from hypothesis import strategies as st
-from redis_conf import FilterModule, redis_conf, redis_quote
+from redis_conf import FilterModule, redis_conf
 
 from conftest import RedisServerFactory
 
@@ -34,29 +34,31 @@ def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(text=texts)
+@example(text=PASSWORDS["printable"])
+@example(text="\\\\x41\\")
 def test_the_modules_read_back_what_was_quoted(conf: Path, text: str) -> None:
-    conf.write_text(f"# managed\nmasterauth {redis_quote('other')}\nrequirepass {redis_quote(text)}\nport 1\n", "ascii")
+    conf.write_text(f"# managed\nmasterauth {quote('other')}\nrequirepass {quote(text)}\nport 1\n", "ascii")
     assert read_directive(str(conf), "requirepass") == text
 
 
 @given(texts)
 def test_a_quoted_text_is_one_printable_word(text: str) -> None:
-    quoted = redis_quote(text)
+    quoted = quote(text)
     assert quoted.isascii()
     assert quoted.isprintable()
     assert (quoted[0], quoted[-1]) == ('"', '"')
 
 
 def test_every_byte_of_the_encoding_is_kept() -> None:
-    assert redis_quote('a"\\é\n') == '"a\\"\\\\\\xc3\\xa9\\x0a"'
-    assert redis_quote("") == '""'
+    assert quote('a"\\é\n') == '"a\\"\\\\\\xc3\\xa9\\x0a"'
+    assert quote("") == '""'
 
 
 @pytest.mark.parametrize("password", PASSWORDS.values(), ids=PASSWORDS)
 def test_a_server_takes_the_quoted_password(redis_server: RedisServerFactory, tmp_path: Path, password: str) -> None:
     """As deployed: the server includes the file, and the modules take the password from it."""
     auth = tmp_path / "auth.conf"
-    auth.write_text(f"requirepass {redis_quote(password)}\nmasterauth {redis_quote(password)}\n", "ascii")
+    auth.write_text(f"requirepass {quote(password)}\nmasterauth {quote(password)}\n", "ascii")
     # Its own client knows the password as the fixture does, so the server is ready only if both agree.
     server = redis_server(password=password, include=str(auth))
     assert server.client().ping()
@@ -145,5 +147,5 @@ def test_read_directive_of_a_missing_file(tmp_path: Path) -> None:
         read_directive(str(tmp_path / "absent.conf"), "requirepass")
 
 
-def test_the_filters_are_registered() -> None:
-    assert FilterModule().filters() == {"redis_conf": redis_conf, "redis_quote": redis_quote}
+def test_the_filter_is_registered() -> None:
+    assert FilterModule().filters() == {"redis_conf": redis_conf}

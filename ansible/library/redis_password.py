@@ -41,6 +41,7 @@ def tell(params: dict[str, Any]) -> None:
     """Give a running server the password; OSError where none runs, RedisError where it refuses."""
     try:
         redis = connect(params)
+        redis.command("PING")
     except RedisError:
         # A run that was cut short has told the server, but not yet written the file.
         redis = connect({**params, "auth_file": None})
