@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up status verify logs down reset test test-unit lint format tools dev
+.PHONY: help up status verify logs down reset test test-unit lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,13 +12,18 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 STATE_DIR := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/cachestack
 
 # make up MODE=standalone CLIENT=django_redis INVENTORY=inventories/replication ARGS=--check
-PLAYBOOK = ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) $(if $(MODE),-e cache_mode=$(MODE)) $(if $(CLIENT),-e cache_client=$(CLIENT)) $(ARGS)
+WORDS = $(if $(MODE),-e cache_mode=$(MODE)) $(if $(CLIENT),-e cache_client=$(CLIENT))
+# What the last `make up` was told, for the targets that look at what it made.
+CHOICE := $(STATE_DIR)/choice
+PLAYBOOK = ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) \
+	$(if $(INVENTORY)$(strip $(WORDS)),$(WORDS),$(shell cat $(CHOICE) 2>/dev/null)) $(ARGS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'make test-<name>      Run one Molecule scenario, such as test-replication'
 
 up: tools ## Deploy the inventory (default: this machine, without root or Docker)
+	@$(if $(INVENTORY),,mkdir -p $(STATE_DIR) && echo '$(strip $(WORDS))' > $(CHOICE))
 	$(PLAYBOOK) site.yml
 
 status: tools ## Say what runs, who leads, and whether Django's caches answer
@@ -45,6 +50,9 @@ test-unit: dev ## Run the unit tests, which need no Docker
 
 test-%: dev
 	python molecule/run.py $*
+
+docs: dev ## Write the table of variables in README.md
+	python docs/generate.py
 
 lint: dev ## Run the linters and the type checker
 	ruff check

@@ -5,6 +5,9 @@ python=$1 requirements=$2
 
 say() { printf '%s\n' "$*" >&2; }
 
+# The first lines of installed programs name their interpreter, and none can name one with a blank.
+case $PWD in *[[:space:]]*) say "Move this folder to a path without blanks: $PWD"; exit 1 ;; esac
+
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
   say "cachestack needs Python 3.11 or later, and '$python' is $("$python" --version 2>&1 || true)."
   say "Install one, and name it if it is not python3: make up PYTHON=python3.12"

@@ -18,12 +18,12 @@ README = PROJECT / "README.md"
 START, END = "<!-- variables:start -->", "<!-- variables:end -->"
 
 # In the order in which people need them; further roles follow by name.
-ORDER = ("cache", "redis", "django_app", "service", "status")
+ORDER = ("cache", "redis", "django_app", "service", "summary")
 # Roles of which people set only these; the other variables are arguments that one role gives to another.
 FOR_PEOPLE = {
     "preflight": (),
     "service": ("service_manager", "service_dir", "service_verify_kill"),
-    "status": ("status_hint",),
+    "summary": ("summary_hint",),
 }
 
 

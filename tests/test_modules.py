@@ -217,10 +217,18 @@ def test_tls_refuses_the_certificate_of_another_authority(
         connect(params(leader, None, **changes, tls_name=certificate.name))
 
 
-@pytest.mark.parametrize("address", ["*", "0.0.0.0", "::", ""])
+@pytest.mark.parametrize("address", ["*", "0.0.0.0", ""])
 def test_a_server_on_every_address_is_asked_through_loopback(leader: RedisServer, auth_file: str, address: str) -> None:
     with connect(params(leader, auth_file, address=address)) as connection:
         assert connection.command("PING") == "PONG"
+
+
+def test_a_server_on_every_ipv6_address_is_asked_through_ipv6() -> None:
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.bind(("::1", 0))
+        listener.listen()
+        with RedisClient("::", listener.getsockname()[1]):
+            assert listener.accept()
 
 
 def test_a_closed_port_is_an_os_error() -> None:
@@ -663,7 +671,10 @@ def digest(folder: Path, **files: str) -> str:
 def test_pack(project: Path) -> None:
     _, content = source_archive.pack({"project": str(project)}, {"manage": "#!/bin/sh\n", "lib/requirements.txt": "x"})
     entries = members(content)
-    assert sorted(entries) == [
+    folders = [entry for entry in entries.values() if entry.isdir()]
+    assert {entry.name for entry in folders} >= {"lib", "project", "project/shop"}
+    assert {entry.mode for entry in folders} == {0o755}
+    assert sorted(name for name, entry in entries.items() if not entry.isdir()) == [
         "lib/requirements.txt",
         "manage",
         "project/assets/logo.svg",

@@ -175,3 +175,17 @@ def test_neighbours() -> None:
 
 def test_the_filters_are_registered() -> None:
     assert FilterModule().filters() == {"redis_nodes": redis_nodes, "redis_neighbours": redis_neighbours}
+
+
+def test_a_leader_that_came_back_empty_does_not_empty_its_replicas() -> None:
+    hostvars = {
+        "redis-1": {"redis_reply": {"error": "refused", "installed": False}},
+        "redis-2": {"redis_reply": {"role": "replica", "leader_address": "redis-1", "leader_port": 6379}},
+    }
+    with pytest.raises(TopologyError, match="redis-1, which the others follow, has no data"):
+        redis_nodes(["redis-1", "redis-2"], hostvars, "replication")
+    hostvars["redis-1"]["redis_reply"]["installed"] = True
+    assert [node["name"] for node in redis_nodes(["redis-1", "redis-2"], hostvars, "replication")] == [
+        "redis-1",
+        "redis-2",
+    ]

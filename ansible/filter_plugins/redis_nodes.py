@@ -24,7 +24,8 @@ def redis_nodes(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) ->
     knows does the inventory's ``redis_leader`` (default: the first host) decide. What a server said is its host's
     variable ``redis_reply``, a result of the module ``redis_role``.
 
-    Raises TopologyError if ``redis_leader`` names no host of the group or if more than one server claims to lead.
+    Raises TopologyError if ``redis_leader`` names no host of the group if more than one server claims to lead, or
+    if the leader that running replicas follow has come back without its data.
     """
     nodes = [_node(name, hostvars[name]) for name in names]
     if mode == "locmem" or not nodes:
@@ -43,7 +44,7 @@ def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "address": variables.get("redis_address") or variables.get("ansible_host") or name,
         "port": int(variables.get("redis_port") or DEFAULT_PORT),
         "socket": variables.get("redis_socket") or None,
-        "tls": bool(variables.get("redis_tls", False)),
+        "tls": str(variables.get("redis_tls", False)).lower() in ("true", "yes", "on", "1"),
     }
 
 
@@ -52,9 +53,8 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
 
     claimants = [node for node in nodes if replies[node["name"]].get("role") == "leader"]
     if len(claimants) > 1:
-        picture = "; ".join(f"{node['name']}: {_says(replies[node['name']])}" for node in nodes)
         raise TopologyError(
-            f"more than one server leads ({picture}). Nothing was changed. Decide which one keeps its data, "
+            f"more than one server leads ({_picture(nodes, replies)}). Nothing was changed. Decide which one keeps its data, "
             f"and run REPLICAOF <address> <port> on the other, then run again."
         )
     if claimants:
@@ -69,6 +69,12 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
         }
         for node in nodes:
             if (node["address"], node["port"]) in followed:
+                if running and replies[node["name"]].get("installed") is False:
+                    raise TopologyError(
+                        f"{node['name']}, which the others follow, has no data, and they would lose theirs to it "
+                        f"({_picture(nodes, replies)}). Nothing was changed. Run REPLICAOF NO ONE on the one whose data "
+                        f"counts, then run again."
+                    )
                 return node
 
     wanted = next(
@@ -82,6 +88,10 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
     raise TopologyError(
         f"redis_leader {wanted!r} is not a host of the group ({', '.join(node['name'] for node in nodes)})"
     )
+
+
+def _picture(nodes: list[dict[str, Any]], replies: Mapping[str, Mapping[str, Any]]) -> str:
+    return "; ".join(f"{node['name']}: {_says(replies[node['name']])}" for node in nodes)
 
 
 def _says(reply: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, connect
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, connect, remembered
 
 DOCUMENTATION = r"""
 module: redis_follow
@@ -18,6 +18,7 @@ description:
 options:
   leader_address: {description: Whom to follow; the server leads where this is missing., type: str}
   leader_port: {description: Whom to follow., type: int}
+  volatile_file: {description: The file to which the server writes its topology., type: path}
   wait: {description: Seconds to wait until the server serves., type: int, default: 300}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
@@ -55,6 +56,14 @@ def follows(answer: dict[str, Any], params: dict[str, Any]) -> bool:
     return answer["role"] == "replica" and (answer["leader_address"], answer["leader_port"]) == wanted
 
 
+def remembers(params: dict[str, Any]) -> bool:
+    """Whether the server's own file says what was wanted; it does not after somebody else's REPLICAOF."""
+    if not params["volatile_file"]:
+        return True
+    wanted = {"leader_address": params["leader_address"], "leader_port": params["leader_port"]}
+    return remembered(params["volatile_file"]) == (wanted if params["leader_address"] else {})
+
+
 def serves(answer: dict[str, Any]) -> bool:
     """Whether the server answers with current data: a leader at once, a replica when it is connected."""
     return bool(answer["role"] == "leader" or answer["link"] == "connected")
@@ -75,6 +84,7 @@ def main() -> None:
             **CONNECTION_SPEC,
             "leader_address": {"type": "str"},
             "leader_port": {"type": "int"},
+            "volatile_file": {"type": "path"},
             "wait": {"type": "int", "default": 300},
         },
         required_together=[("leader_address", "leader_port")],
@@ -90,6 +100,11 @@ def main() -> None:
                 changed = True
                 if not module.check_mode:
                     change(params)
+            elif not remembers(params):
+                changed = True
+                if not module.check_mode:
+                    with connect(params) as redis:
+                        redis.command("CONFIG", "REWRITE")
             elif serves(answer):
                 module.exit_json(changed=changed, **answer)
             else:

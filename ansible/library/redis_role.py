@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, remembered
 
 DOCUMENTATION = r"""
 module: redis_role
@@ -41,20 +41,8 @@ link: {description: "A replica's link to its leader, C(connected) when it is up.
 server: {description: C(redis) or C(valkey)., type: str}
 version: {description: The server's version., type: str}
 error: {description: Why the server did not answer., type: str}
+installed: {description: Whether the server has run here before., type: bool}
 """
-
-
-def remembered(path: str | None) -> dict[str, Any]:
-    """Whom a server that does not answer followed when it last ran, from the file that it writes itself."""
-    try:
-        with open(path or "", encoding="utf-8") as lines:
-            for line in lines:
-                words = line.split()
-                if words[:1] == ["replicaof"]:
-                    return {"leader_address": words[1], "leader_port": int(words[2])}
-    except FileNotFoundError:
-        pass
-    return {}
 
 
 def main() -> None:
@@ -64,7 +52,7 @@ def main() -> None:
         answer = ask_role(module.params)
     except (OSError, RedisError) as error:
         answer = {"error": str(error), **remembered(module.params["volatile_file"])}
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, installed=os.path.exists(module.params["volatile_file"] or ""), **answer)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ EXAMPLES = r"""
 RETURN = r"""
 running: {description: Whether the service has a process., type: bool}
 pid: {description: "The service's process id, 0 where it has none.", type: int}
-stale: {description: Whether a file is newer than the process., type: bool}
+stale: {description: "Whether a file is newer than the process, or its program was replaced.", type: bool}
 newer: {description: The files that are newer than the process., type: list}
 """
 
@@ -71,6 +71,14 @@ def newer_files(paths: list[str], moment: float) -> list[str]:
     return [
         path for path in paths if os.path.exists(path) and max(os.stat(path).st_mtime, os.lstat(path).st_mtime) > moment
     ]
+
+
+def replaced(pid: int) -> bool:
+    """Whether the program that the process runs was replaced or deleted. See proc_pid_exe(5)."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")
+    except OSError:
+        return False
 
 
 def taken(address: str, port: int) -> bool:
@@ -134,7 +142,7 @@ def main() -> None:
     pid = main_pid(params["pid_command"])
     if pid:
         newer = newer_files(params["files"], started_at(pid))
-        module.exit_json(changed=False, running=True, pid=pid, stale=bool(newer), newer=newer)
+        module.exit_json(changed=False, running=True, pid=pid, stale=bool(newer) or replaced(pid), newer=newer)
 
     if params["port"] and taken(params["address"], params["port"]):
         owner = next(processes(listening_inodes(params["port"])), "a process that this user cannot see")

@@ -90,8 +90,14 @@ def file_entries(files: dict[str, str]) -> Iterator[tuple[tarfile.TarInfo, bytes
 def pack(folders: dict[str, str], files: dict[str, str]) -> tuple[str, bytes]:
     """The content's hash (16 hexadecimal digits) and the archive."""
     digest, buffer = hashlib.sha256(), io.BytesIO()
+    members = [*tree_entries(folders), *file_entries(files)]
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for entry, content in [*tree_entries(folders), *file_entries(files)]:
+        # Named, so that they have this mode whatever the umask of the host that unpacks them.
+        for folder in sorted({str(parent) for entry, _ in members for parent in Path(entry.name).parents} - {"."}):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        for entry, content in members:
             digest.update(f"{entry.name}\0{entry.mode:o}\0{entry.linkname}\0{len(content)}\0".encode() + content)
             archive.addfile(entry, io.BytesIO(content))
     return digest.hexdigest()[:16], buffer.getvalue()

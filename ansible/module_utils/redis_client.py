@@ -11,7 +11,8 @@ import ssl
 from types import TracebackType
 from typing import Any, BinaryIO
 
-WILDCARDS = ("*", "0.0.0.0", "::", "")
+# A server that listens on every address is asked through loopback.
+LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 
 class RedisError(Exception):
@@ -28,11 +29,9 @@ class RedisClient:
     def __init__(
         self, address: str, port: int, tls_ca_file: str | None = None, tls_name: str | None = None, timeout: float = 5.0
     ) -> None:
-        # A server that listens on every address is asked through loopback.
-        host = "127.0.0.1" if address in WILDCARDS else address
-        self._socket = socket.create_connection((host, port), timeout)
-        if tls_ca_file:
-            context = ssl.create_default_context(cafile=tls_ca_file)
+        self._socket = socket.create_connection((LOOPBACK.get(address, address), port), timeout)
+        if tls_name:
+            context = ssl.create_default_context(cafile=tls_ca_file or None)
             self._socket = context.wrap_socket(self._socket, server_hostname=tls_name)
         self._replies: BinaryIO = self._socket.makefile("rb")
 
@@ -151,6 +150,19 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
         raise RedisError(f"this is a {role}, which holds no data")
     address, port, link = details[:3]
     return {**answer, "role": "replica", "leader_address": address, "leader_port": port, "link": link}
+
+
+def remembered(path: str | None) -> dict[str, Any]:
+    """Whom a server that does not answer followed when it last ran, from the file that it writes itself."""
+    try:
+        with open(path or "", encoding="utf-8") as lines:
+            for line in lines:
+                words = line.split()
+                if words[:1] == ["replicaof"]:
+                    return {"leader_address": words[1], "leader_port": int(words[2])}
+    except FileNotFoundError:
+        pass
+    return {}
 
 
 # The argument_spec that goes with `connect`.
