@@ -54,8 +54,8 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
     claimants = [node for node in nodes if replies[node["name"]].get("role") == "leader"]
     if len(claimants) > 1:
         raise TopologyError(
-            f"more than one server leads ({_picture(nodes, replies)}). Nothing was changed. Decide which one keeps its data, "
-            f"and run REPLICAOF <address> <port> on the other, then run again."
+            f"more than one server leads ({_picture(nodes, replies)}). Nothing was changed. Decide which one keeps its "
+            f"data, and run REPLICAOF <address> <port> on the other, then run again."
         )
     if claimants:
         return claimants[0]
@@ -72,8 +72,8 @@ def _leader(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[st
                 if running and replies[node["name"]].get("installed") is False:
                     raise TopologyError(
                         f"{node['name']}, which the others follow, has no data, and they would lose theirs to it "
-                        f"({_picture(nodes, replies)}). Nothing was changed. Run REPLICAOF NO ONE on the one whose data "
-                        f"counts, then run again."
+                        f"({_picture(nodes, replies)}). Nothing was changed. Run REPLICAOF NO ONE on the one whose "
+                        f"data counts, then run again."
                     )
                 return node
 
