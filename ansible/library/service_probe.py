@@ -68,9 +68,13 @@ def started_at(pid: int) -> float:
 
 def newer_files(paths: list[str], moment: float) -> list[str]:
     """Those of ``paths`` that were written, or whose link was changed, after ``moment`` (seconds since the epoch)."""
-    return [
-        path for path in paths if os.path.exists(path) and max(os.stat(path).st_mtime, os.lstat(path).st_mtime) > moment
-    ]
+    return [path for path in paths if os.path.exists(path) and written_at(path) > moment]
+
+
+def written_at(path: str) -> float:
+    """When a file or the link to it was written; of a folder only the link counts, since Python writes caches in it."""
+    moment = os.lstat(path).st_mtime
+    return max(moment, os.stat(path).st_mtime) if os.path.isfile(path) else moment
 
 
 def replaced(pid: int) -> bool:
