@@ -2,7 +2,7 @@
 
     python molecule/run.py [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
 
-Environment: JOBS=2 (scenarios at a time), KEEP=1 (leave the containers; the scenario's next run removes them).
+Environment: JOBS=3 (scenarios at a time; default: one more than there are processors, as each waits now and then), KEEP=1 (leave the containers; the scenario's next run removes them).
 The whole output of a scenario goes to .cache/molecule/SCENARIO.log.
 Exit code 0: all passed, 1: one failed, 2: wrong use, or a machine that cannot run containers.
 
@@ -13,19 +13,21 @@ that finds something to change; a generated secret in the output, which `--diff`
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
@@ -240,10 +242,21 @@ def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     raise Interruption(signal.Signals(number).name)
 
 
+def wait_for_the_containers() -> TextIO:
+    """Wait until no other run of this machine uses them, whose containers have the same names; return the lock."""
+    lock = (Path(tempfile.gettempdir()) / "cachestack-containers.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another run uses the containers; waiting for it", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def main(names: list[str]) -> int:
     """Run the named scenarios (all when none is named), print the table, return the exit code."""
     scenarios = chosen(names)
-    jobs = os.environ.get("JOBS", "2")
+    jobs = os.environ.get("JOBS") or str((os.cpu_count() or 1) + 1)
     if not jobs.isdigit() or jobs == "0":
         fail(f"JOBS={jobs!r} is not a number of scenarios to run at a time")
     suites = sorted(set().union(*(scenario.suites for scenario in scenarios)))
@@ -251,6 +264,7 @@ def main(names: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     LOGS.mkdir(parents=True, exist_ok=True)
+    alone = wait_for_the_containers()
     began = time.monotonic()
     if subprocess.run([str(HERE / "shared" / "test_host.sh"), *suites], check=False).returncode != 0:
         fail("this machine is not ready to run containers, see above")
@@ -278,6 +292,7 @@ def main(names: list[str]) -> int:
         for fault in scenario.faults:
             print(f"{'':{width}}  {fault}")
     failed = sum(bool(scenario.faults) for scenario in scenarios)
+    alone.close()
     print(f"\n{len(scenarios) - failed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 

@@ -568,6 +568,9 @@ def test_newer_files(tmp_path: Path) -> None:
     ):
         (tmp_path / name).symlink_to(target)
         os.utime(tmp_path / name, (moment + linked, moment + linked), follow_symlinks=False)
+    # Python writes caches into the folder of a release, which makes the folder newer but changes no release.
+    (tmp_path / "old link to a new folder").symlink_to(tmp_path.parent)
+    os.utime(tmp_path / "old link to a new folder", (moment - 1, moment - 1), follow_symlinks=False)
     paths = [str(path) for path in sorted(tmp_path.iterdir())] + [str(tmp_path / "absent")]
     newer = service_probe.newer_files(paths, moment)
     assert [Path(path).name for path in newer] == ["new", "new link to old", "old link to new"]
