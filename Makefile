@@ -23,8 +23,8 @@ help: ## List the targets
 	@echo 'make test-<name>      Run one Molecule scenario, such as test-replication'
 
 up: tools ## Deploy the inventory (default: this machine, without root or Docker)
-	@$(if $(INVENTORY),,mkdir -p $(STATE_DIR) && echo '$(strip $(WORDS))' > $(CHOICE))
-	$(PLAYBOOK) site.yml
+	ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) $(WORDS) $(ARGS) site.yml
+	@$(if $(INVENTORY)$(findstring --check,$(ARGS)),,echo '$(strip $(WORDS))' > $(CHOICE))
 
 status: tools ## Say what runs, who leads, and whether Django's caches answer
 	@$(PLAYBOOK) ansible/status.yml
@@ -65,7 +65,7 @@ format: dev ## Format the Python code
 	ruff check --fix
 	ruff format
 
-tools: $(BIN)/.tools
+tools: $(BIN)/.tools ## Create the tool environment .venv, which every other target does as well
 dev: $(BIN)/.dev
 
 $(BIN)/.tools: requirements.txt

@@ -2,7 +2,8 @@
 
     python molecule/run.py [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
 
-Environment: JOBS=3 (scenarios at a time; default: one more than there are processors, as each waits now and then), KEEP=1 (leave the containers; the scenario's next run removes them).
+Environment: JOBS=3 (scenarios at a time; default: one more than there are processors, as each waits now and then),
+KEEP=1 (leave the containers; the scenario's next run removes them).
 The whole output of a scenario goes to .cache/molecule/SCENARIO.log.
 Exit code 0: all passed, 1: one failed, 2: wrong use, or a machine that cannot run containers.
 

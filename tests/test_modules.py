@@ -190,12 +190,15 @@ def test_connect_refuses_a_wrong_password(leader: RedisServer, tmp_path: Path) -
         connect(params(leader, str(wrong)))
 
 
-@pytest.mark.parametrize("content", [None, "", 'requirepass ""\n'])
-def test_connect_without_a_password_sends_none(leader: RedisServer, tmp_path: Path, content: str | None) -> None:
-    """Before the first deployment there is no file, and the server's answer is what counts."""
+def test_connect_asks_nothing_of_a_server_that_was_not_deployed(leader: RedisServer, tmp_path: Path) -> None:
+    with pytest.raises(RedisError, match="never deployed"):
+        connect(params(leader, str(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize("content", ["", 'requirepass ""\n'])
+def test_connect_without_a_password_sends_none(leader: RedisServer, tmp_path: Path, content: str) -> None:
     path = tmp_path / "auth.conf"
-    if content is not None:
-        path.write_text(content)
+    path.write_text(content)
     with connect(params(leader, str(path))) as stranger, pytest.raises(RedisError, match=r"^NOAUTH "):
         stranger.command("PING")
 

@@ -66,8 +66,10 @@ def main() -> None:
             tell(module.params)
         except RedisError as error:
             module.fail_json(msg=f"the server on port {module.params['port']} does not take the new password: {error}")
-        except OSError:
+        except ConnectionRefusedError:
             pass  # It does not run, and will read the file when it starts.
+        except OSError as error:
+            module.fail_json(msg=f"the server on port {module.params['port']} cannot be asked: {error}")
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=module.tmpdir, delete=False) as file:
             file.write(wanted)
         module.atomic_move(file.name, path)

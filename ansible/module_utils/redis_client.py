@@ -41,6 +41,10 @@ class RedisClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._replies.close()
         self._socket.close()
 
@@ -117,7 +121,10 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
 
 
 def connect(params: dict[str, Any]) -> RedisClient:
-    """A client from the parameters that the Redis modules share, authenticated with the password in ``auth_file``."""
+    """A client from the parameters that the Redis modules share, authenticated with the password in ``auth_file``.
+
+    Raises RedisError where that file does not exist: whatever listens on the port is not this inventory's server.
+    """
     client = RedisClient(
         params["address"], params["port"], params["tls_ca_file"], params["tls_name"], params["timeout"]
     )
@@ -125,7 +132,8 @@ def connect(params: dict[str, Any]) -> RedisClient:
         try:
             password = read_directive(params["auth_file"], "requirepass")
         except FileNotFoundError:
-            password = None
+            client.close()
+            raise RedisError("another server's port, or one that was never deployed") from None
         if password:
             client.command("AUTH", password)
     return client
