@@ -42,7 +42,8 @@ reset: tools ## Stop the local services and delete their state, data included; a
 	@read -r -p 'Delete $(STATE_DIR) with all its data? Type yes: ' answer && [ "$$answer" = yes ] || { echo 'Nothing was changed.'; exit 1; }
 	$(PLAYBOOK) ansible/reset.yml
 
-test: lint test-unit ## Run the linters, the unit tests and every Molecule scenario
+test: dev ## Run the linters, the unit tests and every Molecule scenario
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-unit
 	python molecule/run.py
 
 test-unit: dev ## Run the unit tests, which need no Docker
