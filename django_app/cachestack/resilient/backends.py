@@ -1,0 +1,182 @@
+"""The cache backends: Django's own RedisCache with a client that outlives failures.
+
+https://docs.djangoproject.com/en/stable/topics/cache/#redis
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, ClassVar, cast
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
+
+from .client import DEGRADED
+from .registry import shared_client
+
+# Seconds between two looks at a lock that somebody else holds.
+LOCK_POLL = 0.05
+
+
+class RedisCache(DjangoRedisCache):
+    """One server, or a leader and its replicas: LOCATION is a URL, or a list with the leader first."""
+
+    kind: ClassVar[str] = "server"
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._client = client = shared_client(self.kind, server, params)
+        # What Django's methods call their client's class.
+        self._class: Any = lambda *_servers, **_options: client
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Add to a whole number and return the sum. Raise ValueError if there is no such key.
+
+        It is sent once. Where it is given up, the sum is that of a counter that begins now (`on_error` 'miss').
+        """
+        return self._client.incr(self.make_and_validate_key(key, version=version), delta)
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move the value to another version and return that. Raise ValueError if there is no such key."""
+        if version is None:
+            version = self.version
+        missing = object()
+        value = self._client.get(self.make_and_validate_key(key, version=version), missing, DEGRADED, leader=True)
+        if value is missing:
+            raise ValueError(f"Key '{key}' not found")
+        if value is not DEGRADED:
+            self.set(key, value, version=version + delta)
+            self.delete(key, version=version)
+        return version + delta
+
+    def get_or_set(self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
+        """Return the value. If there is none, store the default, which may be callable, and return what is there."""
+        missing = object()
+        value = self.get(key, missing, version=version)
+        if value is missing:
+            value = default() if callable(default) else default
+            if not self.add(key, value, timeout=timeout, version=version):
+                # Somebody else was faster, or what is there cannot be read and has to make room.
+                current = self.get(key, missing, version=version)
+                if current is missing:
+                    self.set(key, value, timeout=timeout, version=version)
+                else:
+                    value = current
+        return value
+
+    def set_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Store the values. Return the keys that were not stored."""
+        keys = {self.make_and_validate_key(key, version=version): key for key in data}
+        values = {complete: data[key] for complete, key in keys.items()}
+        failed = self._client.set_many(values, cast("int | None", self.get_backend_timeout(timeout)))
+        return [keys[complete] for complete in failed]
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        """Delete the keys."""
+        self._client.delete_many([self.make_and_validate_key(key, version=version) for key in keys])
+
+    def ttl(self, key: Any, version: int | None = None) -> int | None:
+        """Return the seconds that the key has left, rounded up; None for ever, 0 if there is no such key."""
+        return self._client.ttl(self.make_and_validate_key(key, version=version))
+
+    @contextmanager
+    def lock(
+        self, key: Any, timeout: float, version: int | None = None, *, wait: float | None = None
+    ) -> Iterator[bool]:
+        """Let one process at a time in, so that one alone computes what many want; yield whether that is so.
+
+        The lock ends by itself `timeout` seconds after it was taken. `wait` is how long to wait for another holder,
+        in seconds, by default as long as it can hold it. Where no server could be asked everybody is let in, since
+        computing twice is better than not at all (`on_error` 'miss').
+        """
+        name = self.make_and_validate_key(f"{key}:lock", version=version)
+        token = uuid.uuid4().hex.encode()
+        give_up = time.monotonic() + (timeout if wait is None else wait)
+        while True:
+            begun = time.monotonic()
+            taken = self._client.acquire(name, token, timeout)
+            if taken is not False or begun >= give_up:
+                break
+            time.sleep(min(LOCK_POLL, max(0.0, give_up - begun)))
+        try:
+            yield bool(taken)
+        finally:
+            # By our clock it is still ours: nobody else can have taken it between the look and the deletion.
+            if taken and time.monotonic() < begun + timeout - self._client.options.retry_deadline:
+                self._client.release(name, token)
+
+    @asynccontextmanager
+    async def alock(
+        self, key: Any, timeout: float, version: int | None = None, *, wait: float | None = None
+    ) -> AsyncIterator[bool]:
+        """Do as lock, without holding up the event loop."""
+        lock = self.lock(key, timeout, version, wait=wait)
+        taken = await sync_to_async(lock.__enter__)()
+        try:
+            yield taken
+        finally:
+            await sync_to_async(lock.__exit__)(None, None, None)
+
+    # Django's own of these do one key after another, and count without INCRBY.
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Do as get_many."""
+        return await sync_to_async(self.get_many)(keys, version)
+
+    async def aset_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Do as set_many."""
+        return await sync_to_async(self.set_many)(data, timeout, version)
+
+    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        """Do as delete_many."""
+        await sync_to_async(self.delete_many)(keys, version)
+
+    async def aget_or_set(
+        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """Do as get_or_set."""
+        return await sync_to_async(self.get_or_set)(key, default, timeout, version)
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        """Do as has_key."""
+        return await sync_to_async(self.has_key)(key, version)
+
+    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Do as incr."""
+        return await sync_to_async(self.incr)(key, delta, version)
+
+    async def adecr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Do as decr."""
+        return await sync_to_async(self.incr)(key, -delta, version)
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Do as incr_version."""
+        return await sync_to_async(self.incr_version)(key, delta, version)
+
+    async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Do as decr_version."""
+        return await sync_to_async(self.incr_version)(key, -delta, version)
+
+    async def attl(self, key: Any, version: int | None = None) -> int | None:
+        """Do as ttl."""
+        return await sync_to_async(self.ttl)(key, version)
+
+
+class SentinelRedisCache(RedisCache):
+    """The servers that Sentinels watch: LOCATION is redis:// and the service's name, OPTIONS has the sentinels."""
+
+    kind = "sentinel"
+
+
+class ClusterRedisCache(RedisCache):
+    """A Redis Cluster: LOCATION is a list of some of its nodes."""
+
+    kind = "cluster"

@@ -1,0 +1,339 @@
+"""Django's cache operations on a topology: each is tried until its deadline, then given up as the alias says."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import AskError
+
+from .codecs import Codec, UnreadableValueError
+from .errors import REDIS_ERRORS, CacheUnavailableError, Meaning, OutcomeUnknownError, meaning
+from .journal import Journal
+from .options import Options
+from .servers import Command, Server, error_name
+from .topology import Clustered, Topology
+
+# What an operation returns that was given up where `on_error` is 'miss'.
+DEGRADED: Any = object()
+# Seconds between two tries: the first pause, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
+# Seconds after which one who waits for a server looks again by himself.
+PATIENCE = 0.1
+# Answers MOVED and ASK in a row, after which the deadline counts: the nodes do not agree yet.
+MOST_REDIRECTS = 5
+
+
+class Client:
+    """One for each alias and process, shared by its threads and event loops.
+
+    The methods are those that Django's RedisCache calls on its own client; keys are complete, timeouts are whole
+    seconds or None for ever, and 0 deletes.
+    """
+
+    def __init__(self, options: Options, topology: Topology) -> None:
+        self.options = options
+        self.topology = topology
+        self.journal = Journal(options.alias, options.log_interval)
+        self._codec = Codec(options.serializer, options.compressor, options.compress_from)
+
+    def get_client(self, key: str | None = None, *, write: bool = False) -> redis.Redis:
+        """Return redis-py's client for the server that has the key now, as Django's own client does."""
+        return redis.Redis(connection_pool=self.topology.choose(key or "", write=write).pool)
+
+    def add(self, key: str, value: Any, timeout: int | None) -> bool:
+        """Store the value unless there is one. Return whether it was stored."""
+        data = self._codec.encode(key, value)
+        # A key that shall be gone at once was there nevertheless: it is deleted below.
+        stored = self._one(("SET", key, data, *_expiry(1 if timeout == 0 else timeout), "NX"), write=True, repeat=False)
+        if stored is DEGRADED or stored is None:
+            return False
+        if timeout == 0:
+            self.delete(key)
+        return True
+
+    def get(self, key: str, default: Any, degraded: Any = DEGRADED, *, leader: bool = False) -> Any:
+        """Return the value, or the default; `degraded`, if given, where no server could be asked."""
+        data = self._one(("GET", key), lookups=1, leader=leader)
+        if data is DEGRADED:
+            return default if degraded is DEGRADED else degraded
+        return default if data is None else self._decode(key, data, default)
+
+    def set(self, key: str, value: Any, timeout: int | None) -> None:
+        """Store the value."""
+        if timeout == 0:
+            self.delete(key)
+        else:
+            self._one(("SET", key, self._codec.encode(key, value), *_expiry(timeout)), write=True)
+
+    def touch(self, key: str, timeout: int | None) -> bool:
+        """Give the key another timeout. Return whether there is such a key."""
+        if timeout is not None:
+            return bool(self._one(("EXPIRE", key, timeout), write=True) == 1)
+        # PERSIST answers 0 for a key that had no timeout, too.
+        done = self._one(("PERSIST", key), write=True) == 1
+        return bool(done or self._one(("EXISTS", key), leader=True) == 1)
+
+    def delete(self, key: str) -> bool:
+        """Delete the key. Return whether there was one."""
+        return bool(self._one(("DEL", key), write=True) == 1)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those keys that have one."""
+        found = {}
+        missing = object()
+        for group in self.topology.group(list(keys), False):
+            for key, data in zip(group, self._fetch(group)):
+                value = missing if data is None else self._decode(key, data, missing)
+                if value is not missing:
+                    found[key] = value
+        return found
+
+    def has_key(self, key: str) -> bool:
+        """Tell whether there is such a key."""
+        return bool(self._one(("EXISTS", key)) == 1)
+
+    def incr(self, key: str, delta: int) -> int:
+        """Add to a whole number and return the sum. Raise ValueError if there is no such key.
+
+        Where it is given up, the sum is that of a counter that begins now.
+        """
+        found = self._one(("EXISTS", key), leader=True)
+        if found == 0:
+            raise ValueError(f"Key '{key}' not found.")
+        total = found if found is DEGRADED else self._one(("INCRBY", key, delta), write=True, repeat=False)
+        return delta if total is DEGRADED else int(total)
+
+    def set_many(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
+        """Store the values. Return the keys that were not stored."""
+        if timeout == 0:
+            return self.delete_many(data)
+        encoded = {key: self._codec.encode(key, value) for key, value in data.items()}
+        failed = []
+        for group in self.topology.group(list(encoded), True):
+            failed += self._store({key: encoded[key] for key in group}, timeout)
+        return failed
+
+    def delete_many(self, keys: Iterable[str]) -> list[str]:
+        """Delete the keys. Return those that may still be there."""
+        failed = []
+        for group in self.topology.group(list(keys), True):
+            failed += self._remove(group)
+        return failed
+
+    def clear(self) -> bool:
+        """Delete every key of the database. Return whether that was done."""
+        return self._one(("FLUSHDB",), write=True) is not DEGRADED
+
+    def ttl(self, key: str) -> int | None:
+        """Return the seconds that the key has left, rounded up; None for ever, 0 if there is no such key."""
+        left = self._one(("PTTL", key))
+        if left is DEGRADED or left == -2:
+            return 0
+        return None if left == -1 else math.ceil(left / 1000)
+
+    def acquire(self, key: str, token: bytes, seconds: float) -> bool | None:
+        """Take a lock that ends by itself. Return whether it is ours, None where no server could be asked."""
+        milliseconds = max(1, int(seconds * 1000))
+        taken = self._one(("SET", key, token, "PX", milliseconds, "NX"), write=True, repeat=False)
+        return None if taken is DEGRADED else taken is not None
+
+    def release(self, key: str, token: bytes) -> None:
+        """Give up the lock if it is still ours."""
+        if self._one(("GET", key), leader=True) == token:
+            self._one(("DEL", key), write=True)
+
+    def after_fork(self) -> None:
+        """Forget what other threads of the parent process may have held."""
+        self.journal.after_fork()
+        self.topology.after_fork()
+
+    # The three operations on many keys, each on a group that one server has. A cluster has other commands for them.
+
+    def _fetch(self, keys: list[str]) -> Sequence[Any]:
+        """Return the stored values, None for a key that has none or could not be asked for."""
+        data = self._one(("MGET", *keys), lookups=len(keys))
+        return [None] * len(keys) if data is DEGRADED else data
+
+    def _store(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
+        """Store what is encoded already. Return the keys that were not stored."""
+        commands: list[Command] = [("MSET", *(word for pair in data.items() for word in pair))]
+        if timeout is not None:
+            # All or nothing: a key without its timeout would stay for ever.
+            commands = [("MULTI",), *commands, *(("EXPIRE", key, timeout) for key in data), ("EXEC",)]
+        return list(data) if self._call(commands, next(iter(data)), write=True) is DEGRADED else []
+
+    def _remove(self, keys: list[str]) -> list[str]:
+        """Delete the keys. Return those that may still be there."""
+        return keys if self._call([("DEL", *keys)], keys[0], write=True) is DEGRADED else []
+
+    def _decode(self, key: str, data: bytes, default: Any) -> Any:
+        try:
+            return self._codec.decode(key, data)
+        except UnreadableValueError as error:
+            self.journal.note(f"a value was read as a miss: {error}")
+            return default
+
+    def _one(
+        self, command: Command, *, write: bool = False, leader: bool = False, repeat: bool = True, lookups: int = 0
+    ) -> Any:
+        """Do as _call with one command, whose first argument is the key, and return its answer."""
+        key = command[1] if len(command) > 1 else ""
+        answers = self._call([command], key, write=write, leader=leader, repeat=repeat, lookups=lookups)
+        return answers if answers is DEGRADED else answers[0]
+
+    def _call(
+        self,
+        commands: list[Command],
+        key: str,
+        *,
+        write: bool = False,
+        leader: bool = False,
+        repeat: bool = True,
+        lookups: int = 0,
+        errors: bool = False,
+    ) -> Any:
+        """Run the commands on the server that has the key, again until it works or the deadline is over.
+
+        `leader`: a read that must not go to a replica. `repeat`: it may be sent again although it may have been done.
+        `lookups`: how many values are looked up, for the counts. `errors`: an error of one command is its own answer
+        alone. Returns the answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead
+        where `on_error` is 'raise', and what is the caller's mistake.
+        """
+        deadline = self.options.retry_deadline
+        until = time.monotonic() + deadline
+        prefer_leader = False
+        redirect: AskError | None = None
+        tries = 0
+        while True:
+            if redirect is None:
+                server = self.topology.choose(key, write=write, leader=leader or prefer_leader)
+            else:
+                server = self.topology.redirect(redirect)
+            breaker = server.breaker(write=write)
+            if breaker is not None and (reason := breaker.error) is not None:
+                redirect = None
+                if prefer_leader:
+                    prefer_leader = False
+                    continue
+                self.topology.tick()
+                # Who comes when it has been away for that long does not wait at all.
+                left = min(until, breaker.since + deadline) - time.monotonic()
+                if left <= 0:
+                    return self._give_up(server, reason)
+                self.topology.wait(min(left, PATIENCE))
+                continue
+            begun = time.monotonic()
+            try:
+                # MOVED means for ever, ASK for this once.
+                asking = type(redirect) is AskError
+                answers = server.run([("ASKING",), *commands])[1:] if asking else server.run(commands)
+                if not errors:
+                    _raise_first(answers)
+            except AskError as error:
+                tries += 1
+                if tries > MOST_REDIRECTS and begun >= until:
+                    return self._give_up(server, error)
+                redirect = error
+                continue
+            except REDIS_ERRORS as error:
+                redirect = None
+                means = meaning(error)
+                if means is Meaning.WRONG_USE:
+                    raise
+                server.count_error(error)
+                if means is Meaning.REFUSES:
+                    return self._give_up(server, error)
+                self.topology.failed(server, error, key, begun)
+                if means is Meaning.SILENT and not repeat:
+                    return self._give_up(server, error, unknown=True)
+                prefer_leader = server is not self.topology.choose(key, write=True)
+                if time.monotonic() >= until and not prefer_leader:
+                    return self._give_up(server, error)
+                tries += 1
+                _pause(tries, until)
+                continue
+            found = _count_found(answers) if lookups else 0
+            server.count(time.monotonic() - begun, found, lookups - found)
+            if write:
+                self.topology.wrote()
+            return answers
+
+    def _give_up(self, server: Server, error: Exception, *, unknown: bool = False) -> Any:
+        """Count and log it, and return DEGRADED; or raise, where the alias says so."""
+        server.count_degraded()
+        name = error_name(error)
+        if self.options.on_error == "miss":
+            self.journal.note(f"an operation was given up for {server.name}: {name}")
+            return DEGRADED
+        if unknown:
+            raise OutcomeUnknownError(f"{server.name} may have done it or not: {name}") from error
+        if meaning(error) is Meaning.REFUSES:
+            raise error
+        raise CacheUnavailableError(f"{server.name} is away: {name}") from error
+
+
+class ClusterClient(Client):
+    """The same on a Redis Cluster, where keys that one node has are still in several slots: a command for each key."""
+
+    topology: Clustered
+
+    def clear(self) -> bool:
+        """Delete every key of every primary. Return whether that was done."""
+        keys = self.topology.primaries().values()
+        cleared = [self._call([("FLUSHDB",)], key, write=True) for key in keys]
+        return bool(cleared) and DEGRADED not in cleared
+
+    def _fetch(self, keys: list[str]) -> list[Any]:
+        answers = self._each([("GET", key) for key in keys], lookups=1)
+        return [None if answer is DEGRADED else answer for answer in answers]
+
+    def _store(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
+        commands: list[Command] = [("SET", key, value, *_expiry(timeout)) for key, value in data.items()]
+        return self._given_up(list(data), self._each(commands, write=True))
+
+    def _remove(self, keys: list[str]) -> list[str]:
+        return self._given_up(keys, self._each([("DEL", key) for key in keys], write=True))
+
+    def _each(self, commands: list[Command], *, write: bool = False, lookups: int = 0) -> list[Any]:
+        """Run the commands, each on its key, all at once. Return the answers, DEGRADED for what was given up."""
+        lookups_of_all = lookups * len(commands)
+        answers = self._call(commands, commands[0][1], write=write, lookups=lookups_of_all, errors=True)
+        if answers is DEGRADED:
+            return [DEGRADED] * len(commands)
+        # Those that the node refused, as their slots have moved, go their own ways.
+        return [
+            self._one(command, write=write, lookups=lookups) if isinstance(answer, Exception) else answer
+            for command, answer in zip(commands, answers)
+        ]
+
+    @staticmethod
+    def _given_up(keys: list[str], answers: list[Any]) -> list[str]:
+        return [key for key, answer in zip(keys, answers) if answer is DEGRADED]
+
+
+def _expiry(timeout: int | None) -> tuple[Any, ...]:
+    """Return the arguments of SET that say so."""
+    return () if timeout is None else ("EX", timeout)
+
+
+def _raise_first(answers: Sequence[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _count_found(answers: Sequence[Any]) -> int:
+    """Return how many values there are in the answers to GET, or in that to MGET."""
+    values = answers[0] if isinstance(answers[0], list) else answers
+    return sum(value is not None and not isinstance(value, Exception) for value in values)
+
+
+def _pause(tries: int, until: float) -> None:
+    """Wait a little longer after each try, with jitter, and not beyond the deadline."""
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
+    time.sleep(max(0.0, min(pause, until - time.monotonic())))

@@ -1,0 +1,73 @@
+"""What redis-py raises, sorted by what it means for an operation that failed."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from redis import exceptions
+
+
+class CacheUnavailableError(exceptions.ConnectionError):
+    """The server was away until the deadline was over, or is known to be away; the cause is what redis-py raised."""
+
+
+class OutcomeUnknownError(CacheUnavailableError):
+    """The connection broke after incr, decr or add was sent: the server may have done it, so it was not sent again."""
+
+
+class NotSentError(exceptions.ConnectionError):
+    """There was no connection, so nothing has been sent."""
+
+
+class Meaning(enum.Enum):
+    """What an error says about the operation."""
+
+    # The server did not answer: away, hanging, or the connection broke. It may have done what it was told.
+    SILENT = enum.auto()
+    # As SILENT, but certainly nothing was done: no connection, or an answer that says so.
+    AWAY = enum.auto()
+    # It answers, but takes no writes now; reads may go on.
+    REFUSES_WRITES = enum.auto()
+    # It will not do this one, whenever it is asked.
+    REFUSES = enum.auto()
+    # The caller's mistake, such as incr of a text.
+    WRONG_USE = enum.auto()
+
+
+# redis-py has a few errors of its own that are no RedisError, and lets a few of the socket's through.
+REDIS_ERRORS = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+
+_AWAY = (
+    NotSentError,
+    exceptions.BusyLoadingError,
+    exceptions.AuthenticationError,
+    exceptions.MaxConnectionsError,
+    exceptions.ClusterError,
+    exceptions.TryAgainError,
+    exceptions.AskError,
+)
+# RedisClusterException too: it can hide that the connection broke, when no node tells what the cluster looks like now.
+_SILENT = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, OSError)
+_REFUSES = (exceptions.NoPermissionError, exceptions.OutOfMemoryError)
+# redis-py has no classes for these. In a pipeline it puts words of its own before the server's.
+_REFUSES_WRITES_CODES = re.compile(r"(?:^|caused error: )(?:NOREPLICAS|MISCONF)\b")
+_AWAY_CODES = re.compile(r"(?:^|caused error: )(?:BUSY|MASTERDOWN|NOAUTH)\b")
+
+
+def meaning(error: Exception) -> Meaning:
+    """Return what the error says about the operation that raised it."""
+    if isinstance(error, _AWAY):
+        return Meaning.AWAY
+    if isinstance(error, exceptions.ReadOnlyError):
+        return Meaning.REFUSES_WRITES
+    if isinstance(error, _REFUSES):
+        return Meaning.REFUSES
+    if isinstance(error, _SILENT):
+        return Meaning.SILENT
+    text = str(error)
+    if _REFUSES_WRITES_CODES.search(text):
+        return Meaning.REFUSES_WRITES
+    if _AWAY_CODES.search(text):
+        return Meaning.AWAY
+    return Meaning.WRONG_USE

@@ -1,0 +1,204 @@
+"""One Redis server as a process sees it: its connections, whether it answers, and what came of the operations."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .errors import Meaning, NotSentError, meaning
+
+# A command and its arguments, as they are sent.
+Command = tuple[Any, ...]
+
+# redis-py below 5.3 wants to know what the connection is for, and later versions warn about being told.
+_FOR = ("",) if inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default else ()
+
+
+def no_retry() -> Retry:
+    """Return redis-py's word for trying once. Its retries cling to the address of a leader that is no more (#3874)."""
+    return Retry(NoBackoff(), 0)
+
+
+def make_pool(address: Mapping[str, Any], options: Mapping[str, Any]) -> redis.ConnectionPool:
+    """Return a pool for `address`, {'host', 'port', 'tls'} or {'path'}; it connects when it is used."""
+    options = {**options, "retry": no_retry()}
+    if address.get("path"):
+        return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=address["path"], **options)
+    kind = redis.SSLConnection if address.get("tls") else redis.Connection
+    return redis.ConnectionPool(kind, host=address["host"], port=address["port"], **options)
+
+
+# An error that is an answer to a probe: the server is there.
+_ANSWERS = {Meaning.REFUSES_WRITES, Meaning.REFUSES, Meaning.WRONG_USE}
+
+
+class Breaker:
+    """What is known about one use of a server: closed while it works, open from the first failure to the next success.
+
+    `since` is when what failed began (time.monotonic), `error` what came of it.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.since = 0.0
+
+    def open(self, error: Exception, since: float) -> bool:
+        """Note a failure. Return True if it is the first."""
+        if self.error is not None:
+            return False
+        # In this order: who sees the error finds the time beside it.
+        self.since = since
+        self.error = error
+        return True
+
+    def close(self) -> bool:
+        """Note a success. Return True if it was open."""
+        was_open, self.error = self.error is not None, None
+        return was_open
+
+
+@dataclass
+class Counts:
+    """What came of the operations on one server. Times are in seconds."""
+
+    operations: int = 0
+    hits: int = 0
+    misses: int = 0
+    degraded: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class Server:
+    """A server and all that this process knows of it. Threads share it, and so do event loops."""
+
+    def __init__(self, name: str, pool: redis.ConnectionPool, host: str = "") -> None:
+        self.name = name
+        self.pool = pool
+        self.host = host
+        # Does it answer at all; does it take writes. A key that failed is the one to ask for.
+        self.answers = Breaker()
+        self.takes_writes = Breaker()
+        self.probe_key = ""
+        # A replica that is behind, or that lost its leader while others have it.
+        self.lags = False
+        self.counts = Counts()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Server {self.name}>"
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Send the commands at once and return the answers; an answer that is an error is returned like the others.
+
+        Raises NotSentError if there was no connection, and else what redis-py raises if it broke.
+        """
+        try:
+            connection: Any = self.pool.get_connection(*_FOR)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            # The subclasses are answers, such as a wrong password.
+            if type(error) in (redis.ConnectionError, redis.TimeoutError):
+                raise NotSentError(str(error)) from error
+            raise
+        try:
+            if len(commands) == 1:
+                connection.send_command(*commands[0])
+            else:
+                connection.send_packed_command(connection.pack_commands(commands))
+            return [_read(connection) for _ in commands]
+        except BaseException:
+            # Answers may be under way that the next one to use the connection must not read.
+            connection.disconnect()
+            raise
+        finally:
+            self.pool.release(connection)
+
+    def run_one(self, *command: Any) -> Any:
+        """Send a command and return its answer. Raise it if it is an error, and as `run`."""
+        answer = self.run([command])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def breaker(self, *, write: bool) -> Breaker | None:
+        """Return the open breaker that stands in the way of a read or a write, if there is one."""
+        if self.answers.error is not None:
+            return self.answers
+        return self.takes_writes if write and self.takes_writes.error is not None else None
+
+    def failed(self, error: Exception, key: str, since: float) -> bool:
+        """Note that an operation failed, which began at `since`. Return True if that is news."""
+        self.probe_key = key
+        breaker = self.takes_writes if meaning(error) is Meaning.REFUSES_WRITES else self.answers
+        return breaker.open(error, since)
+
+    def probe(self) -> bool:
+        """Try again what failed, with a key that nobody has. Return True if it works now."""
+        try:
+            self.run_one("EXISTS", self.probe_key)
+        except Exception as error:
+            if meaning(error) not in _ANSWERS:
+                return False
+        news = self.answers.close()
+        if self.takes_writes.error is not None:
+            try:
+                self.run_one("DEL", _absent_key(self.probe_key))
+            except Exception as error:
+                if meaning(error) not in _ANSWERS - {Meaning.REFUSES_WRITES}:
+                    return news
+            news = self.takes_writes.close() or news
+        return news
+
+    def count(self, seconds: float, hits: int = 0, misses: int = 0) -> None:
+        """Count an operation that was answered."""
+        counts = self.counts
+        with self._lock:
+            counts.operations += 1
+            counts.hits += hits
+            counts.misses += misses
+            counts.seconds += seconds
+            if seconds > counts.slowest:
+                counts.slowest = seconds
+
+    def count_error(self, error: Exception) -> None:
+        """Count a try that failed, by the class of its error."""
+        with self._lock:
+            self.counts.errors[error_name(error)] += 1
+
+    def count_degraded(self) -> None:
+        """Count an operation that was given up."""
+        with self._lock:
+            self.counts.degraded += 1
+
+    def after_fork(self) -> None:
+        """Forget a lock that another thread of the parent process may have held. redis-py sees to its pools itself."""
+        self._lock = threading.Lock()
+
+
+def error_name(error: Exception) -> str:
+    """Return the class of what happened: all that is shown of an error, since its text can hold keys and values."""
+    return type(error.__cause__ if isinstance(error, NotSentError) and error.__cause__ else error).__name__
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
+def _absent_key(key: str) -> str:
+    """Return a key that nobody has, with the prefix of this one and in its slot of a cluster.
+
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    return f"{key}:cachestack-probe" if "{" in key else f"{key}:cachestack-probe{{{key}}}"
