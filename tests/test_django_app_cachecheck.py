@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
-from conftest import DJANGO_APP, RedisServer, RedisServerFactory
+from conftest import DJANGO_APP
+from servers import RedisServer, RedisServerFactory
 
 # With every character that means something in a URL.
 PASSWORD = "kX9:right/pa#ss@word?"

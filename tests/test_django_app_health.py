@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import AsyncClient, Client, override_settings
 
-from conftest import RedisServer, RedisServerFactory, free_port
+from servers import RedisServer, RedisServerFactory, free_port
 
 pytestmark = pytest.mark.usefixtures("django_project")
 

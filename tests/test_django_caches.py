@@ -17,7 +17,8 @@ from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterMod
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from to_python import to_python
 
-from conftest import Certificate, RedisServer, RedisServerFactory
+from conftest import Certificate
+from servers import RedisServer, RedisServerFactory
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 

@@ -40,7 +40,8 @@ from ansible.module_utils.redis_client import (
 )
 from ansible.module_utils.testing import patch_module_args
 
-from conftest import PROJECT, Certificate, RedisServer, RedisServerFactory, free_port
+from conftest import PROJECT, Certificate
+from servers import RedisServer, RedisServerFactory, free_port
 
 MODULES = [redis_binary, redis_command, redis_follow, redis_password, redis_role, service_probe, source_archive]
 PASSWORD = "p@ss \"word' \\ #é"

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis_conf import FilterModule, redis_conf
 
-from conftest import RedisServerFactory
+from servers import RedisServerFactory
 
 # Text that has an encoding: a lone surrogate has none.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
