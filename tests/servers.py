@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import platform
 import signal
@@ -47,6 +48,11 @@ class RedisServer:
     def client(self, db: int = 0) -> redis.Redis:
         """Return a redis-py client; the caller need not close it."""
         return redis.Redis(host=self.host, port=self.port, db=db, password=self.password or None, protocol=2)
+
+    def ask(self, *command: Any) -> Any:
+        """Send a command and return its answer."""
+        client: Any = self.client()
+        return client.execute_command(*command)
 
     def start(self) -> None:
         """Start the process, again after `stop`, with what the server has written into its configuration."""
@@ -126,23 +132,23 @@ class Farm:
         sentinels = [self._start(lines, password, "--sentinel") for _ in range(3)]
 
         def agree() -> bool:
-            masters = [sentinel.client().execute_command("SENTINEL MASTERS")[SERVICE] for sentinel in sentinels]
+            masters = [sentinel.ask("SENTINEL MASTERS")[SERVICE] for sentinel in sentinels]
             return all((m["num-slaves"], m["num-other-sentinels"]) == (replicas, 2) for m in masters)
 
         assert wait_for(agree), "the Sentinels do not find each other"
         return [(sentinel.host, sentinel.port) for sentinel in sentinels]
 
     def cluster(self, primaries: int = 3, replicas: int = 1, node_timeout: int = 1000) -> list[RedisServer]:
-        """Start a cluster and return its primaries, then their replicas, when it is ready. `node_timeout`: milliseconds."""
+        """Start a cluster. Return its primaries, then their replicas, when it is ready. `node_timeout`: milliseconds."""
         nodes = [self.cluster_node(node_timeout) for _ in range(primaries * (1 + replicas))]
         for index, node in enumerate(nodes[:primaries]):
             bounds = [SLOTS * place // primaries for place in (index, index + 1)]
-            node.client().execute_command("CLUSTER ADDSLOTSRANGE", bounds[0], bounds[1] - 1)
+            node.ask("CLUSTER ADDSLOTSRANGE", bounds[0], bounds[1] - 1)
         for node in nodes[1:]:
             self.meet(node, nodes[0])
         for index, node in enumerate(nodes[primaries:]):
-            primary = nodes[index % primaries].client().execute_command("CLUSTER MYID")
-            assert wait_for(lambda: node.client().execute_command("CLUSTER REPLICATE", primary))
+            primary = nodes[index % primaries].ask("CLUSTER MYID")
+            assert wait_for(functools.partial(node.ask, "CLUSTER REPLICATE", primary))
         assert wait_for(lambda: all(is_whole(node, primaries, replicas) for node in nodes)), "the cluster does not form"
         return nodes
 
@@ -159,7 +165,7 @@ class Farm:
     def meet(self, node: RedisServer, other: RedisServer) -> None:
         """Make two nodes know each other."""
         bus = other.client().config_get("cluster-port")["cluster-port"]
-        node.client().execute_command("CLUSTER MEET", other.host, other.port, bus)
+        node.ask("CLUSTER MEET", other.host, other.port, bus)
 
     def _start(self, lines: list[str], password: str, *mode: str) -> RedisServer:
         folder = self._make_folder("redis")
@@ -179,9 +185,9 @@ class Farm:
 
 def is_whole(node: RedisServer, primaries: int, replicas: int) -> bool:
     """Tell whether the node knows all slots, with so many replicas for each primary."""
-    if node.client().execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+    if node.ask("CLUSTER INFO")["cluster_state"] != "ok":
         return False
-    slots: list[list[Any]] = node.client().execute_command("CLUSTER SLOTS")
+    slots: list[list[Any]] = node.ask("CLUSTER SLOTS")
     return len(slots) == primaries and all(len(entry) == 3 + replicas for entry in slots)
 
 
