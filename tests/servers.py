@@ -57,7 +57,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the process, again after `stop`, with what the server has written into its configuration."""
         with (self.config.parent / "log").open("ab") as log:
-            command = [_server_binary(), self.config, *self.mode]
+            command = [str(_server_binary()), str(self.config), *self.mode]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def stop(self) -> None:
@@ -109,10 +109,10 @@ class Farm:
         lines += [f"{name.replace('_', '-')} {value}" for name, value in directives.items()]
         return self._start(lines, password)
 
-    def replicated(self, replicas: int = 2, **directives: str) -> list[RedisServer]:
+    def replicated(self, replicas: int = 2, password: str = "", **directives: str) -> list[RedisServer]:
         """Start a leader and its replicas, and return them in this order."""
-        leader = self.server(**directives)
-        return [leader, *(self.server(replicaof=leader, **directives) for _ in range(replicas))]
+        leader = self.server(password, **directives)
+        return [leader, *(self.server(password, leader, **directives) for _ in range(replicas))]
 
     def sentinels(self, leader: RedisServer, down_after: int = 1000, password: str = "") -> list[tuple[str, int]]:
         """Start three Sentinels, return their addresses when they know the replicas and each other.
@@ -139,7 +139,7 @@ class Farm:
         return [(sentinel.host, sentinel.port) for sentinel in sentinels]
 
     def cluster(self, primaries: int = 3, replicas: int = 1, node_timeout: int = 1000) -> list[RedisServer]:
-        """Start a cluster. Return its primaries, then their replicas, when it is ready. `node_timeout`: milliseconds."""
+        """Start a cluster. Return its primaries, then its replicas, when it is whole. `node_timeout`: milliseconds."""
         nodes = [self.cluster_node(node_timeout) for _ in range(primaries * (1 + replicas))]
         for index, node in enumerate(nodes[:primaries]):
             bounds = [SLOTS * place // primaries for place in (index, index + 1)]
