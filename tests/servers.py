@@ -111,7 +111,7 @@ class Farm:
 
     def replicated(self, replicas: int = 2, password: str = "", **directives: str) -> list[RedisServer]:
         """Start a leader and its replicas, and return them in this order."""
-        leader = self.server(password, **directives)
+        leader = self.server(password, None, **directives)
         return [leader, *(self.server(password, leader, **directives) for _ in range(replicas))]
 
     def sentinels(self, leader: RedisServer, down_after: int = 1000, password: str = "") -> list[tuple[str, int]]:
@@ -125,7 +125,7 @@ class Farm:
             f"sentinel failover-timeout {SERVICE} {down_after * 5}",
         ]
         if leader.password:
-            lines.append(f"sentinel auth-pass {SERVICE} {leader.password}")
+            lines.append(f"sentinel auth-pass {SERVICE} {_quote(leader.password)}")
         if password:
             lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
         replicas = leader.client().info("replication")["connected_slaves"]

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 
-from .client import DEGRADED
+from .client import DEGRADED, MISSING
 from .registry import shared_client
 
 # Seconds between two looks at a lock that somebody else holds.
@@ -44,25 +44,23 @@ class RedisCache(DjangoRedisCache):
         """Move the value to another version and return that. Raise ValueError if there is no such key."""
         if version is None:
             version = self.version
-        missing = object()
-        value = self._client.get(self.make_and_validate_key(key, version=version), missing, DEGRADED, leader=True)
-        if value is missing:
+        value = self._client.look_up(self.make_and_validate_key(key, version=version), leader=True)
+        if value is MISSING and not self._client.is_degraded:
             raise ValueError(f"Key '{key}' not found")
-        if value is not DEGRADED:
+        if value is not DEGRADED and value is not MISSING:
             self.set(key, value, version=version + delta)
             self.delete(key, version=version)
         return version + delta
 
     def get_or_set(self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> Any:
         """Return the value. If there is none, store the default, which may be callable, and return what is there."""
-        missing = object()
-        value = self.get(key, missing, version=version)
-        if value is missing:
+        value = self.get(key, MISSING, version=version)
+        if value is MISSING:
             value = default() if callable(default) else default
             if not self.add(key, value, timeout=timeout, version=version):
                 # Somebody else was faster, or what is there cannot be read and has to make room.
-                current = self.get(key, missing, version=version)
-                if current is missing:
+                current = self.get(key, MISSING, version=version)
+                if current is MISSING:
                     self.set(key, value, timeout=timeout, version=version)
                 else:
                     value = current

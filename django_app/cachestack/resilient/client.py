@@ -20,10 +20,14 @@ from .topology import Clustered, Topology
 
 # What an operation returns that was given up where `on_error` is 'miss'.
 DEGRADED: Any = object()
+# What a look-up returns where there is no value.
+MISSING: Any = object()
 # Seconds between two tries: the first pause, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 # Seconds after which one who waits for a server looks again by himself.
 PATIENCE = 0.1
+# Seconds for which a key that is missing is no mistake of the caller's after a write was given up.
+GRACE = 1.0
 # Answers MOVED and ASK in a row, after which the deadline counts: the nodes do not agree yet.
 MOST_REDIRECTS = 5
 
@@ -39,6 +43,7 @@ class Client:
         self.options = options
         self.topology = topology
         self.journal = Journal(options.alias, options.log_interval)
+        self._given_up_at = -math.inf
         self._codec = Codec(options.serializer, options.compressor, options.compress_from)
 
     def get_client(self, key: str | None = None, *, write: bool = False) -> redis.Redis:
@@ -56,12 +61,17 @@ class Client:
             self.delete(key)
         return True
 
-    def get(self, key: str, default: Any, degraded: Any = DEGRADED, *, leader: bool = False) -> Any:
-        """Return the value, or the default; `degraded`, if given, where no server could be asked."""
+    def get(self, key: str, default: Any) -> Any:
+        """Return the value, or the default."""
+        value = self.look_up(key)
+        return default if value is MISSING or value is DEGRADED else value
+
+    def look_up(self, key: str, *, leader: bool = False) -> Any:
+        """Return the value; MISSING if there is none that can be read, DEGRADED if no server could be asked."""
         data = self._one(("GET", key), lookups=1, leader=leader)
         if data is DEGRADED:
-            return default if degraded is DEGRADED else degraded
-        return default if data is None else self._decode(key, data, default)
+            return DEGRADED
+        return MISSING if data is None else self._decode(key, data)
 
     def set(self, key: str, value: Any, timeout: int | None) -> None:
         """Store the value."""
@@ -85,11 +95,10 @@ class Client:
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that have one."""
         found = {}
-        missing = object()
         for group in self.topology.group(list(keys), False):
             for key, data in zip(group, self._fetch(group)):
-                value = missing if data is None else self._decode(key, data, missing)
-                if value is not missing:
+                value = MISSING if data is None else self._decode(key, data)
+                if value is not MISSING:
                     found[key] = value
         return found
 
@@ -102,11 +111,18 @@ class Client:
 
         Where it is given up, the sum is that of a counter that begins now.
         """
-        found = self._one(("EXISTS", key), leader=True)
+        found = self._one(("EXISTS", key), write=True)
         if found == 0:
+            if self.is_degraded:
+                return delta
             raise ValueError(f"Key '{key}' not found.")
         total = found if found is DEGRADED else self._one(("INCRBY", key, delta), write=True, repeat=False)
         return delta if total is DEGRADED else int(total)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Tell whether something was given up just now: then a key can be missing because it could not be stored."""
+        return time.monotonic() < self._given_up_at + GRACE
 
     def set_many(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
         """Store the values. Return the keys that were not stored."""
@@ -171,12 +187,12 @@ class Client:
         """Delete the keys. Return those that may still be there."""
         return keys if self._call([("DEL", *keys)], keys[0], write=True) is DEGRADED else []
 
-    def _decode(self, key: str, data: bytes, default: Any) -> Any:
+    def _decode(self, key: str, data: bytes) -> Any:
         try:
             return self._codec.decode(key, data)
         except UnreadableValueError as error:
             self.journal.note(f"a value was read as a miss: {error}")
-            return default
+            return MISSING
 
     def _one(
         self, command: Command, *, write: bool = False, leader: bool = False, repeat: bool = True, lookups: int = 0
@@ -268,6 +284,7 @@ class Client:
         server.count_degraded()
         name = error_name(error)
         if self.options.on_error == "miss":
+            self._given_up_at = time.monotonic()
             self.journal.note(f"an operation was given up for {server.name}: {name}")
             return DEGRADED
         if unknown:

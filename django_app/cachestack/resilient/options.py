@@ -142,7 +142,7 @@ SENTINEL: dict[str, Rule] = {"sentinels": _sentinels, "sentinel_kwargs": _mappin
 
 # RESP2, because redis-py 8 would speak RESP3, which Redis 5 refuses.
 # The timeouts are short, since a server that hangs must not make a page hang: one try of everything fits in a second.
-CONNECTION_DEFAULTS = {"max_connections": 4096, "socket_connect_timeout": 0.4, "socket_timeout": 0.4, "protocol": 2}
+CONNECTION_DEFAULTS = {"max_connections": 4096, "socket_connect_timeout": 0.3, "socket_timeout": 0.3, "protocol": 2}
 # redis-py below 6 does not check the host name by default.
 TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 

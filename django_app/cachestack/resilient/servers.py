@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,11 +143,13 @@ class Server:
         return breaker.open(error, since)
 
     def probe(self) -> bool:
-        """Try again what failed, with a key that nobody has. Return True if it works now."""
+        """See whether it answers, and takes writes if it did not. Return True if something works again."""
+        begun = time.monotonic()
         try:
             self.run_one("EXISTS", self.probe_key)
         except Exception as error:
             if meaning(error) not in _ANSWERS:
+                self.answers.open(error, begun)
                 return False
         news = self.answers.close()
         if self.takes_writes.error is not None:

@@ -113,22 +113,32 @@ class Topology(ABC):
             server.after_fork()
 
     def _check(self) -> None:
-        better = False
         try:
-            better = self.look()
-            for server in self.servers():
-                if server.breaker(write=True):
-                    better = server.probe() or better
+            looks = [self.look]
+            if self._is_in_trouble():
+                # Where one hangs others may hang as well: nobody shall find them out one by one.
+                looks += [server.probe for server in self.servers()]
+            threads = [threading.Thread(target=self._tell, args=(look,), daemon=True) for look in looks]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
             self._next_check = time.monotonic() + self._interval()
         finally:
             self._checking.release()
-        if better:
+
+    def _tell(self, look: Callable[[], bool]) -> None:
+        """Look, and tell those who wait if something is better."""
+        if look():
             with self.changed:
                 self.changed.notify_all()
 
+    def _is_in_trouble(self) -> bool:
+        return any(server.breaker(write=True) for server in self.servers())
+
     def _interval(self) -> float:
         """Return the seconds to the next check, with jitter: short after a failure, longer the longer it lasts."""
-        if not any(server.breaker(write=True) for server in self.servers()):
+        if not self._is_in_trouble():
             self._trouble_since = None
             return CHECK_INTERVAL
         lasted = time.monotonic() - (self._trouble_since or time.monotonic())
@@ -321,7 +331,7 @@ class Clustered(Topology):
 
     def look(self) -> bool:
         """Ask who has which slots, if there is a reason to."""
-        if not (self._redirected or any(server.breaker(write=True) for server in self.servers())):
+        if not (self._redirected or self._is_in_trouble()):
             return False
         before = self.primaries().keys()
         with suppress(*REDIS_ERRORS, ImproperlyConfigured):
@@ -428,6 +438,8 @@ def _pool(host: str, port: int, options: Options, *, path: str = "", **more: Any
 
 def _role(server: Server) -> tuple[str, int] | None:
     """Return ('leader', 'replica' or 'unlinked') and the offset that the server is at; None if it does not say."""
+    if server.answers.error is not None:
+        return None
     try:
         answer = server.run_one("ROLE")
     except REDIS_ERRORS:
