@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 HOST = "127.0.0.1"
 # Seconds.
@@ -46,8 +48,11 @@ class RedisServer:
         return f"redis://{self.host}:{self.port}"
 
     def client(self, db: int = 0) -> redis.Redis:
-        """Return a redis-py client; the caller need not close it."""
-        return redis.Redis(host=self.host, port=self.port, db=db, password=self.password or None, protocol=2)
+        """Return a redis-py client that tries once; the caller need not close it."""
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(
+            host=self.host, port=self.port, db=db, password=self.password or None, protocol=2, retry=retry
+        )
 
     def ask(self, *command: Any) -> Any:
         """Send a command and return its answer."""

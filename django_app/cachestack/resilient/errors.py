@@ -45,7 +45,6 @@ _AWAY = (
     exceptions.MaxConnectionsError,
     exceptions.ClusterError,
     exceptions.TryAgainError,
-    exceptions.AskError,
 )
 # RedisClusterException too: it can hide that the connection broke, when no node tells what the cluster looks like now.
 _SILENT = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, OSError)

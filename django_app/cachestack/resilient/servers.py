@@ -86,7 +86,7 @@ class Server:
         self.name = name
         self.pool = pool
         self.host = host
-        # Does it answer at all; does it take writes. A key that failed is the one to ask for.
+        # Does it answer at all; does it take writes. The key of what failed last is the one to try again with.
         self.answers = Breaker()
         self.takes_writes = Breaker()
         self.probe_key = ""
@@ -146,7 +146,8 @@ class Server:
         """See whether it answers, and takes writes if it did not. Return True if something works again."""
         begun = time.monotonic()
         try:
-            self.run_one("EXISTS", self.probe_key)
+            # PING says nothing of a slot that no node of a cluster has.
+            self.run_one(*(("EXISTS", self.probe_key) if self.probe_key else ("PING",)))
         except Exception as error:
             if meaning(error) not in _ANSWERS:
                 self.answers.open(error, begun)
