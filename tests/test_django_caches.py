@@ -22,21 +22,35 @@ from servers import RedisServer, RedisServerFactory
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 
-BUILTIN, DJANGO_REDIS = "builtin", "django_redis"
+BUILTIN, DJANGO_REDIS, RESILIENT = "builtin", "django_redis", "resilient"
 BACKENDS = {
     "locmem": "django.core.cache.backends.locmem.LocMemCache",
     BUILTIN: "django.core.cache.backends.redis.RedisCache",
     DJANGO_REDIS: "django_redis.cache.RedisCache",
+    RESILIENT: "cachestack.resilient.RedisCache",
 }
 # Each word that decides how a value is written: client, and what its alias says.
 FLAVOURS: list[tuple[str, dict[str, Any]]] = [
     (BUILTIN, {}),
-    *((DJANGO_REDIS, {"compressor": compressor}) for compressor in COMPRESSORS),
+    *((client, {"compressor": compressor}) for client in (DJANGO_REDIS, RESILIENT) for compressor in COMPRESSORS),
+    (RESILIENT, {"serializer": "json"}),
+    (RESILIENT, {"serializer": "signed"}),
     (BUILTIN, {"options": {"serializer": "django.core.signing.JSONSerializer"}}),
     (DJANGO_REDIS, {"options": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}}),
 ]
-FLAVOUR_NAMES = ["builtin", *(f"django_redis+{compressor}" for compressor in COMPRESSORS), "builtin+json", "dr+json"]
-CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS])
+FLAVOUR_NAMES = [
+    "builtin",
+    *(f"{client}+{compressor}" for client in (DJANGO_REDIS, RESILIENT) for compressor in COMPRESSORS),
+    "resilient+json",
+    "resilient+signed",
+    "builtin+json",
+    "dr+json",
+]
+CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS, RESILIENT])
+# Those that take redis-py's options as they are.
+THIN_CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS])
+# Makes the client `resilient` show its errors, and at once.
+STRICT = {"on_error": "raise", "options": {"retry_deadline": 0, "socket_timeout": 5, "socket_connect_timeout": 5}}
 
 PRINTABLE = "".join(chr(code) for code in range(32, 127))
 PASSWORDS = [
@@ -125,6 +139,8 @@ def cache_on(server: RedisServer, client: str, alias: Mapping[str, Any] | None =
 
 def pools_of(cache: Any) -> list[Any]:
     """The connection pools of a Redis cache, one for each server, in the order of LOCATION; nothing is connected."""
+    if hasattr(cache, "_client") and hasattr(cache._client, "topology"):
+        return [server.pool for server in cache._client.topology.servers()]
     if hasattr(cache, "_cache"):
         return [cache._cache._pool_class.from_url(url, **cache._cache._pool_options) for url in cache._servers]
     return [cache.client.connect(index).connection_pool for index in range(len(cache.client._server))]
@@ -156,8 +172,8 @@ def leaves(value: Any) -> Iterator[Any]:
 COMBINATIONS = [
     pytest.param(mode, client, compressor, id=f"{mode}-{client}-{compressor}")
     for mode in ("locmem", "standalone", "replication")
-    for client, compressor in itertools.product((BUILTIN, DJANGO_REDIS), COMPRESSORS)
-    if mode == "locmem" or client == DJANGO_REDIS or compressor == "none"
+    for client, compressor in itertools.product((BUILTIN, DJANGO_REDIS, RESILIENT), COMPRESSORS)
+    if mode == "locmem" or client != BUILTIN or compressor == "none"
 ]
 
 
@@ -169,12 +185,12 @@ COMBINATIONS = [
 def test_django_builds_every_combination(mode: str, client: str, compressor: str, password: str) -> None:
     nodes = [node(port=6379), node(name="redis-2", port=6378), node(name="redis-3", port=6377)]
     nodes = {"locmem": [], "standalone": nodes[:1], "replication": nodes}[mode]
-    alias = {"compressor": compressor, "db": 3, "timeout": 60, "version": 2}
+    alias = {"compressor": compressor, "db": 3, "timeout": 60, "version": 2, "read_from": "replicas"}
     setting = rendered(alias, mode, client, nodes, password=password)
     cache = loaded(setting)
 
     wanted = BACKENDS["locmem" if mode == "locmem" else client]
-    assert f"{type(cache).__module__}.{type(cache).__name__}" == wanted
+    assert type(cache) is import_string(wanted)
     assert (cache.default_timeout, cache.version) == (60, 2)
     assert cache.key_prefix.startswith("dj")
     assert password not in str(setting["LOCATION"]) or not password
@@ -186,7 +202,7 @@ def test_django_builds_every_combination(mode: str, client: str, compressor: str
             assert type(pool.make_connection()) is Connection
             assert int(pool.connection_kwargs["db"]) == 3
             assert (pool.connection_kwargs.get("password") or "") == password
-            for option, value in CONNECTION.items():
+            for option, value in CONNECTION.items() if client != RESILIENT else ():
                 assert (
                     pool.max_connections if option == "max_connections" else pool.connection_kwargs[option]
                 ) == value
@@ -205,7 +221,7 @@ def test_numbers_are_numbers_and_words_are_words(mode: str, client: str, compres
 def test_a_password_printed_in_place_is_the_same_again(client: str, password: str) -> None:
     caches = django_caches({"default": {}}, "standalone", client, [node()], password)
     assert settings_of(to_python(caches)) == caches
-    assert caches["default"]["OPTIONS"]["password" if client == BUILTIN else "PASSWORD"] == password
+    assert caches["default"]["OPTIONS"]["PASSWORD" if client == DJANGO_REDIS else "password"] == password
 
 
 @CLIENTS
@@ -266,11 +282,13 @@ ALL = ["192.0.2.12", "192.0.2.11", "192.0.2.13"]
 def test_the_leader_is_first_and_sessions_read_from_it(
     client: str, alias: dict[str, Any], session_alias: str | None, hosts: list[str]
 ) -> None:
+    if client == RESILIENT and "read_from" not in alias:
+        hosts = ALL[:1]
     setting = rendered(alias, "replication", client, iter(SERVERS), session_alias=session_alias)
     assert [pool.connection_kwargs["host"] for pool in pools_of(loaded(setting))] == hosts
 
 
-@CLIENTS
+@THIN_CLIENTS
 def test_only_the_alias_of_the_sessions_is_theirs(client: str) -> None:
     caches = django_caches(
         {"default": {}, "dj_session": {"db": 2}}, "replication", client, SERVERS, session_alias="dj_session"
@@ -309,14 +327,14 @@ def test_tls_checks_the_certificate_and_its_name(client: str, ca_file: str | Non
     assert given == ({**checks, "ssl_ca_certs": ca_file} if ca_file else checks)
 
 
-@CLIENTS
+@THIN_CLIENTS
 def test_a_timeout_may_be_none(client: str) -> None:
     setting = rendered({"options": {"socket_timeout": None}}, "standalone", client, [node()])
     (pool,) = pools_of(loaded(setting))
     assert pool.make_connection().socket_timeout is None
 
 
-@CLIENTS
+@THIN_CLIENTS
 def test_options_win_and_keep_their_types(client: str) -> None:
     options = {"socket_timeout": 0.25, "max_connections": 3, "retry_on_timeout": True, "protocol": 3}
     setting = rendered({"options": options}, "standalone", client, [node()])
@@ -349,8 +367,9 @@ def test_any_password(set_password: Callable[[str], RedisServer], client: str, p
     assert cache.delete("key")
 
     forget_pools()
-    with pytest.raises(redis.AuthenticationError):
-        loaded(rendered({}, "standalone", client, [node(server)], password=password + "x")).get("key")
+    alias = STRICT if client == RESILIENT else {}
+    with pytest.raises(redis.ConnectionError, match="invalid username-password pair"):
+        loaded(rendered(alias, "standalone", client, [node(server)], password=password + "x")).get("key")
 
 
 @pytest.mark.parametrize(("client", "alias"), FLAVOURS, ids=FLAVOUR_NAMES)
@@ -364,6 +383,8 @@ def test_operations_on_a_replication(leader: RedisServer, replica: RedisServer, 
     for read_from, reader in (("replicas", replica), ("leader", leader)):
         servers = [node(leader), node(replica, name="redis-2", role="replica")]
         alias = {"db": 2, "read_from": read_from, "key_prefix": read_from}
+        if client == RESILIENT:
+            alias["options"] = {"read_your_writes": 0}
         cache = loaded(rendered(alias, "replication", client, servers, password=PRINTABLE))
         for server in (leader, replica):
             server.client().config_resetstat()
@@ -380,7 +401,7 @@ def test_operations_on_a_replication(leader: RedisServer, replica: RedisServer, 
 def test_a_unix_socket(redis_server: RedisServerFactory, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = str(tmp_path_factory.mktemp("sock") / name)
     server = redis_server(password=PRINTABLE, unixsocket=quote(path))
-    for client in (BUILTIN, DJANGO_REDIS):
+    for client in (BUILTIN, DJANGO_REDIS, RESILIENT):
         cache = cache_on(server, client, {"db": 3}, socket=path, address="192.0.2.1")
         check_operations(cache)
         keys = server.client(3).keys()
@@ -443,7 +464,8 @@ def test_tls(leader: RedisServer, certificate: Certificate, tls_front: Callable[
     def cache(ca_file: Path, **changes: Any) -> Any:
         forget_pools()
         nodes = [node(**{**place, **changes})]
-        return loaded(rendered({"db": 9}, "standalone", client, nodes, password=PRINTABLE, ca_file=str(ca_file)))
+        alias = {**(STRICT if client == RESILIENT else {}), "db": 9}
+        return loaded(rendered(alias, "standalone", client, nodes, password=PRINTABLE, ca_file=str(ca_file)))
 
     check_operations(cache(certificate.ca_file))
     with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
@@ -519,7 +541,7 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "builtin compressor": (
         {"default": {"compressor": "zlib"}},
         {},
-        ["default: ", "'zlib'", "needs cache_client django_redis"],
+        ["default: ", "'zlib'", "needs cache_client resilient or django_redis"],
     ),
     "locmem's bound": (
         {"default": {"options": {"MAX_ENTRIES": 9}}},

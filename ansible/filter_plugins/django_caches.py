@@ -10,9 +10,23 @@ from typing import Any
 from urllib.parse import quote
 
 # What an alias may say; everything has a default, so `{}` is a complete alias.
-ALIAS_KEYS = ("compressor", "db", "key_prefix", "max_entries", "options", "read_from", "timeout", "version")
-CLIENTS = ("builtin", "django_redis")
+ALIAS_KEYS = (
+    "compressor",
+    "db",
+    "key_prefix",
+    "max_entries",
+    "on_error",
+    "options",
+    "read_from",
+    "serializer",
+    "timeout",
+    "version",
+)
+CLIENTS = ("builtin", "django_redis", "resilient")
 READ_FROM = ("leader", "replicas")
+ON_ERROR = ("miss", "raise")
+SERIALIZERS = ("pickle", "json", "signed")
+# What django-redis calls them; the client `resilient` takes the words as they are.
 COMPRESSORS = {
     "none": "django_redis.compressors.identity.IdentityCompressor",
     "zlib": "django_redis.compressors.zlib.ZlibCompressor",
@@ -49,7 +63,8 @@ def django_caches(
 
     ``mode`` is ``locmem``, ``standalone`` or ``replication``; ``client`` one of CLIENTS; ``nodes`` what ``redis_nodes``
     returns, leader first. ``password`` is that of the servers, ``ca_file`` the path of the certificate authority to
-    trust where a node has ``tls``. The alias that holds the sessions reads from the leader unless it says otherwise.
+    trust where a node has ``tls``. Unless it says otherwise, the alias with the sessions reads from the leader, and with
+    ``resilient`` every alias does; there the one with the sessions raises errors, and the others make misses of them.
 
     ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
@@ -64,7 +79,11 @@ def django_caches(
     nodes = list(nodes)
     caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
-        alias = {"read_from": "leader" if name == session_alias else "replicas", **(given or {})}
+        holds_sessions = name == session_alias
+        reads_leader = holds_sessions or client == "resilient"
+        alias = {"read_from": "leader" if reads_leader else "replicas", **(given or {})}
+        if client == "resilient":
+            alias.setdefault("on_error", "raise" if holds_sessions else "miss")
         _check(name, alias, mode, client)
         if mode == "locmem":
             caches[name] = _locmem(name, alias)
@@ -72,6 +91,9 @@ def django_caches(
         servers = nodes if alias["read_from"] == "replicas" else nodes[:1]
         if not servers:
             raise CacheSettingsError(f"{name}: cache_mode {mode} needs at least one Redis server")
+        if client == "resilient":
+            caches[name] = _resilient(alias, servers, password, ca_file)
+            continue
         build = _builtin if client == "builtin" else _django_redis
         caches[name] = build(alias, servers, password, {**CONNECTION, **_tls(servers, ca_file)})
     _check_pools(caches)
@@ -86,6 +108,8 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
         ("cache_client", client, CLIENTS),
         ("read_from", alias["read_from"], READ_FROM),
         ("compressor", alias.get("compressor", "none"), COMPRESSORS),
+        ("on_error", alias.get("on_error", "raise"), ON_ERROR),
+        ("serializer", alias.get("serializer", "pickle"), SERIALIZERS),
     )
     for word, value, allowed in choices:
         if value not in allowed:
@@ -101,7 +125,12 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
     if mode == "locmem":
         return
     if client == "builtin" and alias.get("compressor", "none") != "none":
-        raise CacheSettingsError(f"{name}: compressor {alias['compressor']!r} needs cache_client django_redis")
+        raise CacheSettingsError(
+            f"{name}: compressor {alias['compressor']!r} needs cache_client resilient or django_redis"
+        )
+    for word in ("on_error", "serializer"):
+        if word in alias and client != "resilient":
+            raise CacheSettingsError(f"{name}: {word} {alias[word]!r} needs cache_client resilient")
     for option, value in (alias.get("options") or {}).items():
         if option in LOCMEM_OPTIONS:
             raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
@@ -110,9 +139,9 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
             raise CacheSettingsError(f"{name}: {option} {value!r} is no number; write one, without quotes")
         if option == "db":
             raise CacheSettingsError(f"{name}: db is no option of a client here; write it beside options")
-        if client == "builtin" and option != option.lower():
+        if client != "django_redis" and option != option.lower():
             raise CacheSettingsError(
-                f"{name}: {option} is no option of Django's own client; it belongs to django_redis"
+                f"{name}: {option} is no option of cache_client {client}; it belongs to django_redis"
             )
 
 
@@ -184,6 +213,30 @@ def _django_redis(
     }
 
 
+def _resilient(
+    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, ca_file: str | None
+) -> dict[str, Any]:
+    """Only what differs from the client's own defaults, which it checks itself when Django starts."""
+    words = {key: alias[key] for key in ("serializer", "compressor") if alias.get(key, "none") != "none"}
+    if len(servers) > 1:
+        words["read_from"] = "replicas"
+    if ca_file and any(node.get("tls") and not node.get("socket") for node in servers):
+        words["ssl_ca_certs"] = ca_file
+    if password:
+        words["password"] = password
+    options = {"db": alias.get("db", 0), "on_error": alias["on_error"], **words, **(alias.get("options") or {})}
+    serializer = options.get("serializer")
+    return {
+        "BACKEND": "cachestack.resilient.RedisCache",
+        "LOCATION": [_url(node) for node in servers],
+        **_common(
+            alias,
+            _key_prefix(alias, "resilient", None if serializer == "pickle" else serializer, options.get("compressor")),
+        ),
+        "OPTIONS": options,
+    }
+
+
 def _key_prefix(
     alias: Mapping[str, Any], client: str, serializer: str | None = None, compressor: str | None = None
 ) -> str:
@@ -195,7 +248,7 @@ def _key_prefix(
     parts = [alias.get("key_prefix", "dj"), client]
     if serializer:
         parts.append(serializer)
-    if compressor and compressor != COMPRESSORS["none"]:
+    if compressor and compressor not in ("none", COMPRESSORS["none"]):
         parts.append(next((word for word, path in COMPRESSORS.items() if path == compressor), compressor))
     return "/".join(parts)
 

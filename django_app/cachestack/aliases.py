@@ -35,7 +35,8 @@ class Alias:
     @property
     def reads_from_replicas(self) -> bool:
         """Tell whether a read may reach another server than the write before it."""
-        return len(self.servers) > 1
+        # The resilient client reads what its thread or task has written.
+        return len(self.servers) > 1 and not self.backend.startswith("cachestack.resilient.")
 
     def connect(self) -> BaseCache:
         """Return this thread's cache object. Raise InvalidCacheBackendError if its class cannot be imported."""

@@ -5,6 +5,7 @@ https://docs.djangoproject.com/en/stable/topics/cache/#redis
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -12,12 +13,14 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, cast
 
 from asgiref.sync import sync_to_async
-from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, MEMCACHE_MAX_KEY_LENGTH, BaseCache
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 
 from .client import DEGRADED, MISSING
 from .registry import shared_client
 
+# What no memcached takes in a key, as in Django's memcache_key_warnings.
+_UNPORTABLE = re.compile(r"[\x00-\x20\x7f]")
 # Seconds between two looks at a lock that somebody else holds.
 LOCK_POLL = 0.05
 
@@ -30,8 +33,17 @@ class RedisCache(DjangoRedisCache):
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
         super().__init__(server, params)
         self._client = client = shared_client(self.kind, server, params)
+        self._validates_otherwise = type(self).validate_key is not BaseCache.validate_key
         # What Django's methods call their client's class.
         self._class: Any = lambda *_servers, **_options: client
+
+    def make_and_validate_key(self, key: Any, version: int | None = None) -> str:
+        """Return the complete key, after the warnings that Django gives."""
+        complete = self.make_key(key, version=version)
+        # Django looks at one character after the other, which takes longer than all the rest.
+        if self._validates_otherwise or len(complete) > MEMCACHE_MAX_KEY_LENGTH or _UNPORTABLE.search(complete):
+            self.validate_key(complete)
+        return complete
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add to a whole number and return the sum. Raise ValueError if there is no such key.
@@ -56,14 +68,15 @@ class RedisCache(DjangoRedisCache):
         """Return the value. If there is none, store the default, which may be callable, and return what is there."""
         value = self.get(key, MISSING, version=version)
         if value is MISSING:
-            value = default() if callable(default) else default
-            if not self.add(key, value, timeout=timeout, version=version):
-                # Somebody else was faster, or what is there cannot be read and has to make room.
-                current = self.get(key, MISSING, version=version)
-                if current is MISSING:
-                    self.set(key, value, timeout=timeout, version=version)
-                else:
-                    value = current
+            default = default() if callable(default) else default
+            added = self.add(key, default, timeout=timeout, version=version)
+            # Somebody else may have been faster.
+            value = self.get(key, MISSING, version=version)
+            if value is MISSING:
+                if not added:
+                    # What is there cannot be read, and has to make room.
+                    self.set(key, default, timeout=timeout, version=version)
+                return default
         return value
 
     def set_many(

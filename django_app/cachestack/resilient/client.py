@@ -15,8 +15,11 @@ from .codecs import Codec, UnreadableValueError
 from .errors import REDIS_ERRORS, CacheUnavailableError, Meaning, OutcomeUnknownError, meaning
 from .journal import Journal
 from .options import Options
-from .servers import Command, Server, error_name
+from .servers import Command, Server, describe
 from .topology import Clustered, Topology
+
+# In the background, since a large database would hold the server up.
+FLUSH: Command = ("FLUSHDB", "ASYNC")
 
 # What an operation returns that was given up where `on_error` is 'miss'.
 DEGRADED: Any = object()
@@ -75,10 +78,11 @@ class Client:
 
     def set(self, key: str, value: Any, timeout: int | None) -> None:
         """Store the value."""
+        data = self._codec.encode(key, value)
         if timeout == 0:
             self.delete(key)
         else:
-            self._one(("SET", key, self._codec.encode(key, value), *_expiry(timeout)), write=True)
+            self._one(("SET", key, data, *_expiry(timeout)), write=True)
 
     def touch(self, key: str, timeout: int | None) -> bool:
         """Give the key another timeout. Return whether there is such a key."""
@@ -126,12 +130,14 @@ class Client:
 
     def set_many(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
         """Store the values. Return the keys that were not stored."""
+        encoded = {key: self._codec.encode(key, value) for key, value in data.items()}
         if timeout == 0:
             return self.delete_many(data)
-        encoded = {key: self._codec.encode(key, value) for key, value in data.items()}
         failed = []
         for group in self.topology.group(list(encoded), True):
-            failed += self._store({key: encoded[key] for key in group}, timeout)
+            # Not MSET, after which a key could stay for ever without its timeout.
+            commands: list[Command] = [("SET", key, encoded[key], *_expiry(timeout)) for key in group]
+            failed += _given_up(group, self._each(commands, write=True))
         return failed
 
     def delete_many(self, keys: Iterable[str]) -> list[str]:
@@ -143,7 +149,7 @@ class Client:
 
     def clear(self) -> bool:
         """Delete every key of the database. Return whether that was done."""
-        return self._one(("FLUSHDB",), write=True) is not DEGRADED
+        return self._call([FLUSH], "", write=True) is not DEGRADED
 
     def ttl(self, key: str) -> int | None:
         """Return the seconds that the key has left, rounded up; None for ever, 0 if there is no such key."""
@@ -168,24 +174,28 @@ class Client:
         self.journal.after_fork()
         self.topology.after_fork()
 
-    # The three operations on many keys, each on a group that one server has. A cluster has other commands for them.
+    # Operations on many keys that one server has. In a cluster they need other commands.
 
     def _fetch(self, keys: list[str]) -> Sequence[Any]:
         """Return the stored values, None for a key that has none or could not be asked for."""
         data = self._one(("MGET", *keys), lookups=len(keys))
         return [None] * len(keys) if data is DEGRADED else data
 
-    def _store(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
-        """Store what is encoded already. Return the keys that were not stored."""
-        commands: list[Command] = [("MSET", *(word for pair in data.items() for word in pair))]
-        if timeout is not None:
-            # All or nothing: a key without its timeout would stay for ever.
-            commands = [("MULTI",), *commands, *(("EXPIRE", key, timeout) for key in data), ("EXEC",)]
-        return list(data) if self._call(commands, next(iter(data)), write=True) is DEGRADED else []
-
     def _remove(self, keys: list[str]) -> list[str]:
         """Delete the keys. Return those that may still be there."""
         return keys if self._call([("DEL", *keys)], keys[0], write=True) is DEGRADED else []
+
+    def _each(self, commands: list[Command], *, write: bool = False, lookups: int = 0) -> list[Any]:
+        """Run the commands, each on its key, all at once. Return the answers, DEGRADED for what was given up."""
+        lookups_of_all = lookups * len(commands)
+        answers = self._call(commands, commands[0][1], write=write, lookups=lookups_of_all, errors=True)
+        if answers is DEGRADED:
+            return [DEGRADED] * len(commands)
+        # Those that the node refused, as their slots have moved, go their own ways.
+        return [
+            self._one(command, write=write, lookups=lookups) if isinstance(answer, Exception) else answer
+            for command, answer in zip(commands, answers)
+        ]
 
     def _decode(self, key: str, data: bytes) -> Any:
         try:
@@ -198,8 +208,7 @@ class Client:
         self, command: Command, *, write: bool = False, leader: bool = False, repeat: bool = True, lookups: int = 0
     ) -> Any:
         """Do as _call with one command, whose first argument is the key, and return its answer."""
-        key = command[1] if len(command) > 1 else ""
-        answers = self._call([command], key, write=write, leader=leader, repeat=repeat, lookups=lookups)
+        answers = self._call([command], command[1], write=write, leader=leader, repeat=repeat, lookups=lookups)
         return answers if answers is DEGRADED else answers[0]
 
     def _call(
@@ -247,7 +256,9 @@ class Client:
             try:
                 # MOVED means for ever, ASK for this once.
                 asking = type(redirect) is AskError
-                answers = server.run([("ASKING",), *commands])[1:] if asking else server.run(commands)
+                answers = server.run([("ASKING",), *commands] if asking else commands, surely=not repeat)
+                if asking:
+                    del answers[0]
                 if not errors:
                     _raise_first(answers)
             except AskError as error:
@@ -282,16 +293,16 @@ class Client:
     def _give_up(self, server: Server, error: Exception, *, unknown: bool = False) -> Any:
         """Count and log it, and return DEGRADED; or raise, where the alias says so."""
         server.count_degraded()
-        name = error_name(error)
+        reason = describe(error)
         if self.options.on_error == "miss":
             self._given_up_at = time.monotonic()
-            self.journal.note(f"an operation was given up for {server.name}: {name}")
+            self.journal.note(f"an operation was given up for {server.name}: {reason}")
             return DEGRADED
         if unknown:
-            raise OutcomeUnknownError(f"{server.name} may have done it or not: {name}") from error
+            raise OutcomeUnknownError(f"{server.name} may have done it or not: {reason}") from error
         if meaning(error) is Meaning.REFUSES:
             raise error
-        raise CacheUnavailableError(f"{server.name} is away: {name}") from error
+        raise CacheUnavailableError(f"{server.name} is away: {reason}") from error
 
 
 class ClusterClient(Client):
@@ -302,35 +313,20 @@ class ClusterClient(Client):
     def clear(self) -> bool:
         """Delete every key of every primary. Return whether that was done."""
         keys = self.topology.primaries().values()
-        cleared = [self._call([("FLUSHDB",)], key, write=True) for key in keys]
+        cleared = [self._call([FLUSH], key, write=True) for key in keys]
         return bool(cleared) and DEGRADED not in cleared
 
     def _fetch(self, keys: list[str]) -> list[Any]:
         answers = self._each([("GET", key) for key in keys], lookups=1)
         return [None if answer is DEGRADED else answer for answer in answers]
 
-    def _store(self, data: Mapping[str, Any], timeout: int | None) -> list[str]:
-        commands: list[Command] = [("SET", key, value, *_expiry(timeout)) for key, value in data.items()]
-        return self._given_up(list(data), self._each(commands, write=True))
-
     def _remove(self, keys: list[str]) -> list[str]:
-        return self._given_up(keys, self._each([("DEL", key) for key in keys], write=True))
+        return _given_up(keys, self._each([("DEL", key) for key in keys], write=True))
 
-    def _each(self, commands: list[Command], *, write: bool = False, lookups: int = 0) -> list[Any]:
-        """Run the commands, each on its key, all at once. Return the answers, DEGRADED for what was given up."""
-        lookups_of_all = lookups * len(commands)
-        answers = self._call(commands, commands[0][1], write=write, lookups=lookups_of_all, errors=True)
-        if answers is DEGRADED:
-            return [DEGRADED] * len(commands)
-        # Those that the node refused, as their slots have moved, go their own ways.
-        return [
-            self._one(command, write=write, lookups=lookups) if isinstance(answer, Exception) else answer
-            for command, answer in zip(commands, answers)
-        ]
 
-    @staticmethod
-    def _given_up(keys: list[str], answers: list[Any]) -> list[str]:
-        return [key for key, answer in zip(keys, answers) if answer is DEGRADED]
+def _given_up(keys: list[str], answers: list[Any]) -> list[str]:
+    """Return the keys whose commands were given up."""
+    return [key for key, answer in zip(keys, answers) if answer is DEGRADED]
 
 
 def _expiry(timeout: int | None) -> tuple[Any, ...]:

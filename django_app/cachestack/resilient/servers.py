@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -19,8 +19,16 @@ from .errors import Meaning, NotSentError, meaning
 # A command and its arguments, as they are sent.
 Command = tuple[Any, ...]
 
-# redis-py below 5.3 wants to know what the connection is for, and later versions warn about being told.
-_FOR = ("",) if inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default else ()
+# redis-py below 6 has classes for these in the connections of its own cluster client alone.
+_CLUSTER_ERRORS: dict[str, Any] = {
+    "ASK": exceptions.AskError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
+    "MASTERDOWN": exceptions.MasterDownError,
+    "MOVED": exceptions.MovedError,
+    "TRYAGAIN": exceptions.TryAgainError,
+}
+# Seconds without use after which a connection is looked at before it is used again.
+IDLE = 1.0
 
 
 def no_retry() -> Retry:
@@ -84,8 +92,10 @@ class Server:
 
     def __init__(self, name: str, pool: redis.ConnectionPool, host: str = "") -> None:
         self.name = name
-        self.pool = pool
         self.host = host
+        # Makes connections and counts them. It does not keep them: its own bookkeeping costs more than a command.
+        self.pool = pool
+        self._free: list[Any] = []
         # Does it answer at all; does it take writes. The key of what failed last is the one to try again with.
         self.answers = Breaker()
         self.takes_writes = Breaker()
@@ -98,30 +108,47 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.name}>"
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
+    def run(self, commands: Sequence[Command], *, surely: bool = False) -> list[Any]:
         """Send the commands at once and return the answers; an answer that is an error is returned like the others.
 
-        Raises NotSentError if there was no connection, and else what redis-py raises if it broke.
+        `surely`: on a connection that is known to be open. Raises NotSentError if there was no connection, and what
+        redis-py raises if it broke.
         """
-        try:
-            connection: Any = self.pool.get_connection(*_FOR)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            # The subclasses are answers, such as a wrong password.
-            if type(error) in (redis.ConnectionError, redis.TimeoutError):
-                raise NotSentError(str(error)) from error
-            raise
+        connection = self._connect(surely)
         try:
             if len(commands) == 1:
                 connection.send_command(*commands[0])
             else:
                 connection.send_packed_command(connection.pack_commands(commands))
-            return [_read(connection) for _ in commands]
+            answers = [_read(connection) for _ in commands]
         except BaseException:
             # Answers may be under way that the next one to use the connection must not read.
             connection.disconnect()
+            self._free.append(connection)
             raise
-        finally:
-            self.pool.release(connection)
+        connection.last_use = time.monotonic()
+        self._free.append(connection)
+        return answers
+
+    def _connect(self, surely: bool) -> Any:
+        """Return an open connection. Raise NotSentError if there is none to be had, or what the server said to it."""
+        try:
+            connection: Any = self._free.pop()
+        except IndexError:
+            connection = self.pool.make_connection()
+            connection.last_use = 0.0
+        try:
+            connection.connect()
+            if (surely or time.monotonic() - connection.last_use > IDLE) and _is_cut(connection):
+                connection.disconnect()
+                connection.connect()
+        except BaseException as error:
+            self._free.append(connection)
+            # The subclasses are answers, such as a wrong password.
+            if type(error) in (redis.ConnectionError, redis.TimeoutError):
+                raise NotSentError(str(error)) from error
+            raise
+        return connection
 
     def run_one(self, *command: Any) -> Any:
         """Send a command and return its answer. Raise it if it is an error, and as `run`."""
@@ -139,6 +166,9 @@ class Server:
     def failed(self, error: Exception, key: str, since: float) -> bool:
         """Note that an operation failed, which began at `since`. Return True if that is news."""
         self.probe_key = key
+        for connection in list(self._free):
+            # It may have been cut as well.
+            connection.last_use = 0.0
         breaker = self.takes_writes if meaning(error) is Meaning.REFUSES_WRITES else self.answers
         return breaker.open(error, since)
 
@@ -184,20 +214,38 @@ class Server:
             self.counts.degraded += 1
 
     def after_fork(self) -> None:
-        """Forget a lock that another thread of the parent process may have held. redis-py sees to its pools itself."""
+        """Leave the connections to the parent process, and forget a lock that another thread of it may have held."""
+        self._free = []
+        self.pool.reset()
         self._lock = threading.Lock()
 
 
 def error_name(error: Exception) -> str:
-    """Return the class of what happened: all that is shown of an error, since its text can hold keys and values."""
+    """Return the class of what happened."""
     return type(error.__cause__ if isinstance(error, NotSentError) and error.__cause__ else error).__name__
+
+
+def describe(error: Exception) -> str:
+    """Return what happened in words that are safe to show: what a server answers can have keys and values in it."""
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+        return f"{error_name(error)}: {error}"
+    return error_name(error)
 
 
 def _read(connection: Any) -> Any:
     try:
         return connection.read_response()
     except redis.ResponseError as error:
-        return error
+        code, _, rest = str(error).partition(" ")
+        return _CLUSTER_ERRORS[code](rest) if code in _CLUSTER_ERRORS else error
+
+
+def _is_cut(connection: Any) -> bool:
+    """Tell whether the server has ended the connection, or sent what nobody has asked for."""
+    try:
+        return bool(connection.can_read())
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        return True
 
 
 def _absent_key(key: str) -> str:

@@ -418,7 +418,7 @@ def nobody(name: str, text: str) -> Server:
     """Return a server that is always away, for this reason."""
 
     class Nobody(redis.ConnectionPool):
-        def get_connection(self, *_args: Any, **_kwargs: Any) -> Any:
+        def make_connection(self) -> Any:
             raise NotSentError(text)
 
     return Server(name, Nobody())
