@@ -16,7 +16,7 @@ _Communicator: Any = ApplicationCommunicator
 TOGETHER = 4
 
 
-class ASGIError(Exception):
+class ASGIError(RuntimeError):
     """A view did not answer as it should; the text says what it did."""
 
 

@@ -16,7 +16,7 @@ PROGRAMS = ("redis-benchmark", "valkey-benchmark")
 PACKAGES = ("redis-tools", "libjemalloc2", "liblzf1")
 
 
-class NoLimitError(Exception):
+class NoLimitError(RuntimeError):
     """There is no redis-benchmark; the text says why."""
 
 
@@ -90,4 +90,6 @@ def _unpack(folder: Path) -> None:
             subprocess.run(["dpkg", "-x", package.name, "."], cwd=folder, capture_output=True, check=True)
             package.unlink()
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        # Half of it would be taken for all of it the next time.
+        shutil.rmtree(folder)
         raise NoLimitError(f"{' and '.join(PROGRAMS)} are not on PATH, and apt-get does not bring it") from error

@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         measure(chosen)
-    except (OSError, RuntimeError, RedisError, asgi.ASGIError) as error:
+    except (OSError, RuntimeError, RedisError) as error:
         print(f"bench/run.py: {error}", file=sys.stderr)
         return 1
     return 0
