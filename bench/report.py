@@ -162,12 +162,13 @@ def as_json(
 def draw(measured: Sequence[Row], path: Path) -> None:
     """Write a chart of the operations per second, an SVG that fetches nothing."""
     by_place = {(row.case, row.variant): round(row.operations_per_second) for row in measured}
-    # The lowest place is the first one; and the axis begins below the slowest, whose bar would have no length.
-    places = CASES[::-1]
+    # The first place is the lowest one; and bars begin below the slowest, which would have no length.
+    places, lowest = CASES[::-1], min(by_place.values()) / 2
     chart = pygal.HorizontalBar(
         title="Cache operations per second",
         logarithmic=True,
-        range=(min(by_place.values()) / 2, max(by_place.values())),
+        zero=lowest,
+        range=(lowest, max(by_place.values())),
         legend_at_bottom=True,
         height=2600,
         width=1200,
