@@ -175,6 +175,7 @@ def draw(measured: Sequence[Row], path: Path) -> None:
         js=[],
     )
     chart.x_labels = [case.title for case in places]
+    chart.y_labels = [step for step in (10**power for power in range(7)) if lowest <= step]
     for variant in (*VARIANTS, LIMIT):
         chart.add(variant, [by_place.get((case, variant)) for case in places])
     chart.render_to_file(str(path))
