@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up status verify logs down reset test test-unit lint docs format tools dev
+.PHONY: help up status verify logs down reset test test-unit bench lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ test-unit: dev ## Run the unit tests, which need no Docker
 
 test-%: dev
 	python molecule/run.py $*
+
+bench: dev ## Measure the cache clients against each other
+	python bench/run.py
 
 docs: dev ## Write the table of variables in README.md
 	python docs/generate.py

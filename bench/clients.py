@@ -1,0 +1,110 @@
+"""What is compared: Django's caches with the same server behind them, and redis-py below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis
+from django.conf import settings
+from django.core.cache import caches
+
+# As the issue has it: the options of the built-in client that this project began with.
+SEED = {
+    "db": 1,
+    "max_connections": 2**12,
+    "socket_connect_timeout": 3.5,
+    "socket_timeout": 5.5,
+    "health_check_interval": 5,
+    "protocol": 2,
+}
+TIMEOUT = 300
+
+BUILTIN, RESILIENT, SIGNED, UNIX = "builtin", "resilient", "resilient signed", "resilient unix"
+DJANGO_REDIS, LOCMEM, RAW, LIMIT = "django-redis", "locmem", "raw redis-py", "redis-benchmark"
+# All but redis-benchmark, which is a program of its own: limit.py.
+VARIANTS = (BUILTIN, RESILIENT, SIGNED, UNIX, DJANGO_REDIS, LOCMEM, RAW)
+
+
+class Client(Protocol):
+    """What the measurements call: of Django's caches, and of redis-py by another name."""
+
+    def get(self, key: str) -> Any:
+        """Return the value."""
+
+    def set(self, key: str, value: Any) -> Any:
+        """Store the value for TIMEOUT seconds."""
+
+    def get_many(self, keys: Sequence[str]) -> Any:
+        """Return the values of the keys."""
+
+
+class RawClient:
+    """redis-py as it is, bytes in and bytes out. Threads share it and its pool."""
+
+    def __init__(self, port: int) -> None:
+        # redis-py's types know no arguments that come together.
+        options: dict[str, Any] = SEED
+        self._redis = redis.Redis(port=port, **options)
+
+    def get(self, key: str) -> Any:
+        """Return the value."""
+        return self._redis.get(key)
+
+    def set(self, key: str, value: Any) -> Any:
+        """Store the value for TIMEOUT seconds."""
+        return self._redis.set(key, value, ex=TIMEOUT)
+
+    def get_many(self, keys: Sequence[str]) -> Any:
+        """Return the values of the keys."""
+        return self._redis.mget(keys)
+
+
+class Clients:
+    """The clients of all variants, for one server."""
+
+    def __init__(self, port: int) -> None:
+        self._raw = RawClient(port)
+
+    def of(self, variant: str) -> Client:
+        """Return the client of this thread, which for a cache is as Django has it: one for each thread."""
+        return self._raw if variant == RAW else caches[variant]
+
+
+def set_up_django(url: str, socket: Path) -> None:
+    """Tell Django of the caches at this URL and this Unix socket, and of the views in asgi_views.py."""
+    settings.configure(
+        SECRET_KEY="for measuring alone",
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF="asgi_views",
+        CACHES={
+            # Nobody reads another's format; and Django warns, at length, of a key that has a blank.
+            alias: {"TIMEOUT": TIMEOUT, "KEY_PREFIX": alias.replace(" ", "-"), **entry}
+            for alias, entry in _entries(url, socket)
+        },
+    )
+
+
+def _entries(url: str, socket: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return each alias with its entry of CACHES."""
+    ours = "cachestack.resilient.RedisCache"
+    pool = {name: value for name, value in SEED.items() if name != "db"}
+    builtin = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": SEED}
+    return [
+        # Django wants an alias of this name.
+        ("default", builtin),
+        (BUILTIN, builtin),
+        (RESILIENT, {"BACKEND": ours, "LOCATION": url, "OPTIONS": {"db": 1, "serializer": "pickle"}}),
+        (SIGNED, {"BACKEND": ours, "LOCATION": url, "OPTIONS": {"db": 1, "serializer": "signed"}}),
+        (UNIX, {"BACKEND": ours, "LOCATION": f"unix://{socket}", "OPTIONS": {"db": 1, "serializer": "pickle"}}),
+        (
+            DJANGO_REDIS,
+            {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": f"{url}/{SEED['db']}",
+                "OPTIONS": {"CONNECTION_POOL_KWARGS": pool},
+            },
+        ),
+        (LOCMEM, {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}),
+    ]
