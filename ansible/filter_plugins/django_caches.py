@@ -63,8 +63,8 @@ def django_caches(
 
     ``mode`` is ``locmem``, ``standalone`` or ``replication``; ``client`` one of CLIENTS; ``nodes`` what ``redis_nodes``
     returns, leader first. ``password`` is that of the servers, ``ca_file`` the path of the certificate authority to
-    trust where a node has ``tls``. Unless it says otherwise, the alias with the sessions reads from the leader, as every
-    alias does with ``resilient``; there the one with the sessions raises errors, and the others make misses of them.
+    trust where a node has ``tls``. Unless it says otherwise, the alias with the sessions reads the leader, as every
+    alias does with ``resilient``; there the one with the sessions raises errors, and the others make them misses.
 
     ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
