@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, cast
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import cached_property
 
-from .client import DEGRADED, MISSING
+from .client import DEGRADED, MISSING, Client
 from .registry import shared_client
 
 # Seconds between two looks at a lock that somebody else holds.
@@ -28,10 +30,22 @@ class RedisCache(DjangoRedisCache):
     kind: ClassVar[str] = "server"
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
-        self._client = client = shared_client(self.kind, server, params)
-        # What Django's methods call their client's class.
-        self._class: Any = lambda *_servers, **_options: client
+        self._entry = server, params
+        # Django's own system checks make every cache object and end at an exception: what is wrong with the entry is
+        # told by ours (cachestack.E001), and by the first operation.
+        with suppress(ImproperlyConfigured):
+            self._client = shared_client(self.kind, server, params)
+        super().__init__(server, params if "_client" in self.__dict__ else {})
+
+    @cached_property
+    def _client(self) -> Client:
+        """Return what all cache objects of this entry share. Raise ImproperlyConfigured if the entry is wrong."""
+        return shared_client(self.kind, *self._entry)
+
+    @property
+    def _cache(self) -> Any:
+        # What Django's methods ask.
+        return self._client
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add to a whole number and return the sum. Raise ValueError if there is no such key.
