@@ -318,7 +318,7 @@ def test_every_mistake_of_an_entry_is_told() -> None:
 
 
 def test_a_number_that_python_does_not_print_is_told() -> None:
-    with pytest.raises(WrongOptionsError, match="OPTIONS.'db'.*at most"):
+    with pytest.raises(WrongOptionsError, match=r"OPTIONS\['db'\].*at most"):
         parsed(entry(db=10**5000))
 
 
