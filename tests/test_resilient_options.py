@@ -69,13 +69,9 @@ def cluster(location: Any = URL, **changes: Any) -> dict[str, Any]:
     return entry("cluster", location, **changes)
 
 
-def params_of(setting: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in setting.items() if name not in ("BACKEND", "LOCATION")}
-
-
 def parsed(setting: Mapping[str, Any]) -> Options:
     kind = next(kind for kind, backend in BACKENDS.items() if backend == setting["BACKEND"])
-    return parse(kind, setting["LOCATION"], params_of(setting), "web")
+    return parse(kind, setting["LOCATION"], setting, "web")
 
 
 def check(**caches: Any) -> list[Any]:
@@ -405,6 +401,8 @@ def test_the_name_of_an_alias_is_found() -> None:
         with pytest.raises(ImproperlyConfigured, match=r"^CACHES\['b'\]: OPTIONS\['db'\] '2'"):
             parse("server", URL, {"OPTIONS": {"db": "2"}, "VERSION": 2})
         assert parse("server", "redis://elsewhere", {}).alias == "?"
+        # A backend that somebody makes from the whole entry.
+        assert parse("server", URL, entry(db=1)).alias == "a"
 
 
 ANYTHING = st.recursive(

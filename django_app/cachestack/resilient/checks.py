@@ -69,9 +69,8 @@ def check_entries(entries: Iterable[tuple[str, str, Mapping[str, Any]]]) -> list
     found: list[checks.CheckMessage] = []
     aliases = []
     for name, kind, entry in entries:
-        params = {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
         try:
-            options = parse(kind, entry.get("LOCATION", ""), params, name)
+            options = parse(kind, entry.get("LOCATION", ""), entry, name)
         except WrongOptionsError as error:
             found += [checks.Error(problem, id="cachestack.E001") for problem in error.problems]
         else:

@@ -318,6 +318,7 @@ def parse(kind: str, location: Any, params: Mapping[str, Any], alias: str | None
 
     Without `alias`, which Django does not tell its backends, it is looked up. Raises WrongOptionsError.
     """
+    params = _beside_location(params)
     aliases = _aliases_of(location, params) if alias is None else [alias]
     parser = _Parser(kind, aliases, location, params)
     options = parser.options()
@@ -330,10 +331,14 @@ def _aliases_of(location: Any, params: Mapping[str, Any]) -> list[str]:
     """Return the names under which settings.CACHES has this entry: none, one, or more that share a client."""
     found = []
     for name, entry in settings.CACHES.items():
-        rest = {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
-        if entry.get("LOCATION", "") == location and rest == params:
+        if entry.get("LOCATION", "") == location and _beside_location(entry) == params:
             found.append(str(name))
     return found
+
+
+def _beside_location(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Django hands to a backend beside LOCATION; who makes one without Django may hand over all of it."""
+    return {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
 
 
 class _Parser:
