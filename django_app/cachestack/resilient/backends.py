@@ -9,14 +9,16 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, cast
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, MEMCACHE_MAX_KEY_LENGTH, BaseCache
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import cached_property
 
-from .client import DEGRADED, MISSING
+from .client import DEGRADED, MISSING, Client
 from .registry import shared_client
 
 # What no memcached takes in a key, as in Django's memcache_key_warnings.
@@ -31,11 +33,23 @@ class RedisCache(DjangoRedisCache):
     kind: ClassVar[str] = "server"
 
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
-        self._client = client = shared_client(self.kind, server, params)
+        self._entry = server, params
+        # Django's own system checks make every cache object and end at an exception: what is wrong with the entry is
+        # told by ours (cachestack.E001), and by the first operation.
+        with suppress(ImproperlyConfigured):
+            self._client = shared_client(self.kind, server, params)
+        super().__init__(server, params if "_client" in self.__dict__ else {})
         self._validates_otherwise = type(self).validate_key is not BaseCache.validate_key
-        # What Django's methods call their client's class.
-        self._class: Any = lambda *_servers, **_options: client
+
+    @cached_property
+    def _client(self) -> Client:
+        """Return what all cache objects of this entry share. Raise ImproperlyConfigured if the entry is wrong."""
+        return shared_client(self.kind, *self._entry)
+
+    @property
+    def _cache(self) -> Any:
+        # What Django's methods ask.
+        return self._client
 
     def make_and_validate_key(self, key: Any, version: int | None = None) -> str:
         """Return the complete key, after the warnings that Django gives."""
@@ -83,8 +97,10 @@ class RedisCache(DjangoRedisCache):
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
         """Store the values. Return the keys that were not stored."""
-        keys = {self.make_and_validate_key(key, version=version): key for key in data}
-        values = {complete: data[key] for complete, key in keys.items()}
+        keys, values = {}, {}
+        for key, value in data.items():
+            complete = self.make_and_validate_key(key, version=version)
+            keys[complete], values[complete] = key, value
         failed = self._client.set_many(values, cast("int | None", self.get_backend_timeout(timeout)))
         return [keys[complete] for complete in failed]
 
@@ -134,7 +150,7 @@ class RedisCache(DjangoRedisCache):
         finally:
             await sync_to_async(lock.__exit__)(None, None, None)
 
-    # Django's own of these do one key after another, and count without INCRBY.
+    # Django's own of these take one key after another, and before 6.1 other ways than their synchronous twins.
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Do as get_many."""

@@ -11,12 +11,13 @@ from typing import Any
 import redis
 from redis.exceptions import AskError
 
+from .cluster import Clustered
 from .codecs import Codec, UnreadableValueError
 from .errors import REDIS_ERRORS, CacheUnavailableError, Meaning, OutcomeUnknownError, meaning
 from .journal import Journal
 from .options import Options
 from .servers import Command, Server, describe
-from .topology import Clustered, Topology
+from .topology import Topology
 
 # In the background, since a large database would hold the server up.
 FLUSH: Command = ("FLUSHDB", "ASYNC")

@@ -1,8 +1,8 @@
 """From Python values to the bytes in Redis and back.
 
-A whole number is stored as its digits, since INCRBY counts in digits. Any other value is stored as tags, signature and
-payload. The tags are two bytes: who serialized the payload, and who compressed it; so a value that was written with
-other settings is recognised before anything reads it. The signature is there for the serializer `signed` alone.
+A whole number that INCRBY can count is stored as its digits, and so without a signature. Any other value is stored as
+tags, signature and payload. The tags say who serialized the payload, and who compressed it; so a value that was written
+with other settings is recognised before anything reads it. The signature is there for the serializer `signed` alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,7 +24,9 @@ from django.utils.module_loading import import_string
 
 SIGNATURE_LENGTH = hashlib.sha256().digest_size
 _SALT = b"cachestack.resilient.signed"
-_DIGITS = frozenset(b"-0123456789")
+# What INCRBY counts: 64 bits. https://redis.io/docs/latest/commands/incrby/
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_DIGITS = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 Encoded = Union[bytes, int]
 
@@ -91,23 +94,23 @@ SERIALIZERS: dict[str, tuple[bytes, type[PickleSerializer] | type[JSONSerializer
     "json": (b"j", JSONSerializer, False),
     "signed": (b"h", PickleSerializer, True),
 }
-_CUSTOM_TAG = b"c"
 
 
 class Codec:
     """Values to bytes and back, for one alias.
 
-    `serializer` is a name of SERIALIZERS, or what Django's own backend takes: a class, an object or a dotted path with
-    dumps and loads. Payloads of `compress_from` bytes and more are compressed.
+    `serializer` is a name of SERIALIZERS, or what `load_serializer` takes. Payloads of `compress_from` bytes and more
+    are compressed.
     """
 
     def __init__(self, serializer: Any = "pickle", compressor: str = "none", compress_from: int = 1024) -> None:
+        self._serializer: Any
         if isinstance(serializer, str) and serializer in SERIALIZERS:
             tag, chosen, self._signed = SERIALIZERS[serializer]
-            self._serializer: Any = chosen()
+            self._serializer = chosen()
         else:
-            found = import_string(serializer) if isinstance(serializer, str) else serializer
-            tag, self._serializer, self._signed = _CUSTOM_TAG, found() if callable(found) else found, False
+            self._serializer, self._signed = load_serializer(serializer), False
+            tag = _custom_tag(self._serializer)
         compression = COMPRESSORS[compressor]
         self._compress, self._decompress = compression.load()
         self._plain, self._compressed = tag + COMPRESSORS["none"].tag, tag + compression.tag
@@ -116,10 +119,9 @@ class Codec:
     def encode(self, key: str, value: Any) -> Encoded:
         """Return what to store under this complete key. Raise whatever the serializer raises."""
         # bool is an int too, and must come back as bool.
-        if type(value) is int:
+        if type(value) is int and _LEAST <= value <= _MOST:
             return value
-        payload: bytes = self._serializer.dumps(value)
-        tags = self._plain
+        tags, payload = self._plain, _as_bytes(self._serializer.dumps(value))
         if self._compress_from is not None and len(payload) >= self._compress_from:
             tags, payload = self._compressed, self._compress(payload)
         if self._signed:
@@ -128,14 +130,11 @@ class Codec:
 
     def decode(self, key: str, data: bytes) -> Any:
         """Return the value that is stored under this complete key. Raise UnreadableValueError."""
-        if data and data[0] in _DIGITS:
-            try:
-                return int(data)
-            except ValueError:
-                raise UnreadableValueError("it is no value of this client") from None
-        tags, payload = data[:2], data[2:]
-        if tags != self._plain and tags != self._compressed:
+        if _DIGITS.fullmatch(data):
+            return int(data)
+        if not data.startswith((self._plain, self._compressed)):
             raise UnreadableValueError("it was written with another client, serializer or compressor")
+        tags, payload = data[: len(self._plain)], data[len(self._plain) :]
         if self._signed:
             signature, payload = payload[:SIGNATURE_LENGTH], payload[SIGNATURE_LENGTH:]
             if not _is_signed(signature, key, tags, payload):
@@ -149,14 +148,44 @@ class Codec:
             raise UnreadableValueError(f"it cannot be read ({type(error).__name__})") from error
 
 
+def load_serializer(serializer: Any) -> Any:
+    """Return the object with dumps and loads that Django's own backend takes: as such, as a class or as a dotted path.
+
+    Raises whatever the import or the class raises.
+    """
+    found = import_string(serializer) if isinstance(serializer, str) else serializer
+    return found() if callable(found) else found
+
+
+def _custom_tag(serializer: Any) -> bytes:
+    """Return the tag of the values of this serializer, which another one would not read."""
+    # A module may be one too: it has a name itself.
+    kind = type(serializer)
+    name = getattr(serializer, "__name__", f"{kind.__module__}.{kind.__qualname__}")
+    return b"c" + hashlib.sha256(str(name).encode()).digest()[:4]
+
+
+def _as_bytes(dumped: Any) -> bytes:
+    """Return what a serializer made as redis-py would send it; Django's own backend leaves text and numbers to it."""
+    if isinstance(dumped, int) and not isinstance(dumped, bool):
+        dumped = str(int(dumped))
+    if isinstance(dumped, str):
+        return dumped.encode()
+    if isinstance(dumped, (bytes, bytearray, memoryview)):
+        return bytes(dumped)
+    raise TypeError(f"dumps of the serializer returned {type(dumped).__name__}; it must return bytes")
+
+
 def _sign(secret: str | bytes, key: str, tags: bytes, payload: bytes) -> bytes:
     """Return the HMAC of a value. The key is a part of it: a value that was copied to another key has a wrong one."""
-    return hmac.digest(_derive(secret), b"%d:%s%s%s" % (len(key), key.encode(), tags, payload), "sha256")
+    name = key.encode("utf-8", "surrogatepass")
+    return hmac.digest(_derive(secret), b"%d:%s%s%s" % (len(name), name, tags, payload), "sha256")
 
 
 def _is_signed(signature: bytes, key: str, tags: bytes, payload: bytes) -> bool:
     """Tell whether the current SECRET_KEY, or one of those before it, signed the value."""
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    # What an empty secret signs, anybody can.
+    secrets = filter(None, (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
     return any(hmac.compare_digest(signature, _sign(secret, key, tags, payload)) for secret in secrets)
 
 

@@ -2,174 +2,49 @@
 
 from __future__ import annotations
 
-import difflib
+import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
-from .codecs import COMPRESSORS, SERIALIZERS
-
-# A rule takes a value and returns what is wrong with it, or None.
-Rule = Callable[[Any], Optional[str]]
+from .rules import (
+    CONNECTION,
+    DATABASE,
+    ENTRY,
+    FOREIGN,
+    POLICY,
+    SENTINEL,
+    TCP,
+    TLS,
+    Rule,
+    did_you_mean,
+    is_boolean,
+    is_host,
+    show,
+)
 
 SCHEMES = ("redis", "rediss", "unix")
 DEFAULT_PORT = 6379
 # Engines that keep sessions in a cache alone: what such a cache drops is lost.
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
-
-
-def _number(*, least: float = 0.0, above: bool = False, whole: bool = False) -> Rule:
-    def rule(value: Any) -> str | None:
-        kind = "a whole number" if whole else "a number"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            return f"must be {kind}, without quotes"
-        if value < least or (above and value == least):
-            return f"must be {kind} {'above' if above else 'of at least'} {least:g}"
-        return None
-
-    return rule
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) else "must be text"
-
-
-def _boolean(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "must be True or False, without quotes"
-
-
-def _mapping(value: Any) -> str | None:
-    return None if isinstance(value, Mapping) else "must be a dict"
-
-
-def _any(_value: Any) -> str | None:
-    return None
-
-
-def _choice(*choices: Any) -> Rule:
-    def rule(value: Any) -> str | None:
-        if value in choices and not isinstance(value, bool):
-            return None
-        close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"must be {' or '.join(repr(choice) for choice in choices)}{hint}"
-
-    return rule
-
-
-def _serializer(value: Any) -> str | None:
-    if isinstance(value, str) and "." not in value:
-        return _choice(*SERIALIZERS)(value)
-    try:
-        found = import_string(value) if isinstance(value, str) else value
-    except ImportError as error:
-        return f"cannot be imported: {error}"
-    if not (callable(getattr(found, "dumps", None)) and callable(getattr(found, "loads", None))):
-        return "must have the methods dumps and loads"
-    return None
-
-
-def _compressor(value: Any) -> str | None:
-    wrong = _choice(*COMPRESSORS)(value)
-    if wrong:
-        return wrong
-    try:
-        COMPRESSORS[value].load()
-    except ImportError:
-        return f"needs a package that is not installed: pip install {COMPRESSORS[value].package}"
-    return None
-
-
-def _sentinels(value: Any) -> str | None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        return "must be a list of (host, port) pairs"
-    for pair in value:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            return f"has {pair!r}, which is no pair (host, port)"
-        host, port = pair
-        if not isinstance(host, str) or not host:
-            return f"has {pair!r}, whose host is no name"
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-            return f"has {pair!r}, whose port is no number between 1 and 65535"
-    if len({tuple(pair) for pair in value}) < len(value):
-        return "has the same Sentinel twice"
-    return None
-
-
-# Arguments of redis-py's connections. https://redis.readthedocs.io/en/stable/connections.html
-CONNECTION: dict[str, Rule] = {
-    "username": _text,
-    "password": _text,
-    "client_name": _text,
-    "max_connections": _number(least=1, whole=True),
-    "socket_timeout": _number(above=True),
-    "socket_connect_timeout": _number(above=True),
-    "health_check_interval": _number(),
-    "protocol": _choice(2, 3),
-}
-TCP: dict[str, Rule] = {"socket_keepalive": _boolean, "socket_keepalive_options": _mapping}
-TLS: dict[str, Rule] = {
-    "ssl_ca_certs": _text,
-    "ssl_ca_data": _text,
-    "ssl_ca_path": _text,
-    "ssl_cert_reqs": _choice("required", "optional", "none"),
-    "ssl_certfile": _text,
-    "ssl_check_hostname": _boolean,
-    "ssl_ciphers": _text,
-    "ssl_keyfile": _text,
-    "ssl_min_version": _any,
-    "ssl_password": _text,
-}
-POLICY: dict[str, Rule] = {
-    "read_from": _choice("leader", "replicas"),
-    "read_your_writes": _number(),
-    "max_lag": _number(above=True),
-    "on_error": _choice("miss", "raise"),
-    "retry_deadline": _number(),
-    "log_interval": _number(),
-    "serializer": _serializer,
-    "compressor": _compressor,
-    "compress_from": _number(whole=True),
-}
-DATABASE: dict[str, Rule] = {"db": _number(whole=True)}
-SENTINEL: dict[str, Rule] = {"sentinels": _sentinels, "sentinel_kwargs": _mapping}
-
 # RESP2, because redis-py 8 would speak RESP3, which Redis 5 refuses.
 # The timeouts are short, since a server that hangs must not make a page hang: one try of everything fits in a second.
 CONNECTION_DEFAULTS = {"max_connections": 4096, "socket_connect_timeout": 0.3, "socket_timeout": 0.3, "protocol": 2}
 # redis-py below 6 does not check the host name by default.
 TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
-# What people bring along from other backends, and what to write instead.
-FOREIGN = {
-    "MAX_ENTRIES": "Redis is bounded by its own maxmemory",
-    "CULL_FREQUENCY": "Redis evicts by its own maxmemory-policy",
-    "PASSWORD": "write password",
-    "CLIENT_CLASS": "the BACKEND decides the client",
-    "CONNECTION_POOL_KWARGS": "write its entries beside it",
-    "IGNORE_EXCEPTIONS": "write on_error: 'miss'",
-    "COMPRESSOR": "write compressor: 'none', 'zlib', 'lz4' or 'zstd'",
-    "SERIALIZER": "write serializer: 'pickle', 'json' or 'signed'",
-    "SENTINELS": "write sentinels",
-    "SENTINEL_KWARGS": "write sentinel_kwargs",
-    "retry": "write retry_deadline, in seconds",
-    "retry_on_timeout": "write retry_deadline, in seconds",
-    "retry_on_error": "write retry_deadline, in seconds",
-    "decode_responses": "values are bytes until the serializer has read them",
-    "ssl": "TLS is chosen by rediss:// in LOCATION",
-    "host": "write it in LOCATION",
-    "port": "write it in LOCATION",
-    "timeout": "write TIMEOUT beside OPTIONS, or socket_timeout",
-    "replica_reads": "write read_from: 'replicas'",
-    "read_from_replicas": "write read_from: 'replicas'",
-    "deadline": "write retry_deadline",
-}
+
+class WrongOptionsError(ImproperlyConfigured):
+    """Every problem of an entry of CACHES; each names the alias, the option and the fix, and no password."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True)
@@ -186,7 +61,8 @@ class Server:
     path: str = ""
     tls: bool = False
     db: int | None = None
-    username: str | None = None
+    # Also the user name: whoever forgets the colon before a password writes one here.
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
 
@@ -213,54 +89,67 @@ class Options:
     sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def parse(kind: str, location: Any, params: Mapping[str, Any]) -> Options:
+def parse(kind: str, location: Any, params: Mapping[str, Any], alias: str | None = None) -> Options:
     """Return the options of an entry of CACHES; `kind` is 'server', 'sentinel' or 'cluster'.
 
-    Raises ImproperlyConfigured with every problem, each naming the alias, the option and the fix.
+    Without `alias`, which Django does not tell its backends, it is looked up. Raises WrongOptionsError.
     """
-    alias = alias_of(location, params)
-    parser = _Parser(kind, alias, location, params)
+    params = _beside_location(params)
+    aliases = _aliases_of(location, params) if alias is None else [alias]
+    parser = _Parser(kind, aliases, location, params)
     options = parser.options()
-    if parser.problems:
-        raise ImproperlyConfigured("\n".join(f"CACHES[{alias!r}]: {problem}" for problem in parser.problems))
+    if options is None:
+        raise WrongOptionsError([f"CACHES[{parser.alias!r}]: {problem}" for problem in parser.problems])
     return options
 
 
-def alias_of(location: Any, params: Mapping[str, Any]) -> str:
-    """Return the name under which settings.CACHES has this entry, '?' if it has none: Django does not tell backends."""
+def _aliases_of(location: Any, params: Mapping[str, Any]) -> list[str]:
+    """Return the names under which settings.CACHES has this entry: none, one, or more that share a client."""
+    found = []
     for name, entry in settings.CACHES.items():
-        if entry.get("LOCATION", "") == location and entry.get("OPTIONS", {}) == params.get("OPTIONS", {}):
-            keys = ("KEY_PREFIX", "VERSION", "TIMEOUT")
-            if all(entry.get(key) == params.get(key) for key in keys):
-                return str(name)
-    return "?"
+        if entry.get("LOCATION", "") == location and _beside_location(entry) == params:
+            found.append(str(name))
+    return found
+
+
+def _beside_location(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Django hands to a backend beside LOCATION; who makes one without Django may hand over all of it."""
+    return {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
 
 
 class _Parser:
     """One run over an entry, which goes on after a problem so that all of them can be told together."""
 
-    def __init__(self, kind: str, alias: str, location: Any, params: Mapping[str, Any]) -> None:
-        self.kind, self.alias, self.location, self.params = kind, alias, location, params
+    def __init__(self, kind: str, aliases: Sequence[str], location: Any, params: Mapping[str, Any]) -> None:
+        self.kind, self.aliases, self.location, self.params = kind, aliases, location, params
+        self.alias = aliases[0] if aliases else "?"
+        given = params.get("OPTIONS", {})
+        self.given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self.problems: list[str] = []
 
-    def options(self) -> Options:
-        given = self.params.get("OPTIONS") or {}
-        if not isinstance(given, Mapping):
-            self.problems.append(f"OPTIONS {given!r} must be a dict")
-            given = {}
-        self._check_timeout()
+    def options(self) -> Options | None:
+        """Return the options, or None if there are problems."""
+        given, rules = self.given, self._rules()
+        self._check_values("", self.params, ENTRY)
         servers = self._servers()
-        self._check_values("OPTIONS", given, self._rules())
+        self._check_values("OPTIONS", given, rules)
+        kwargs = given.get("sentinel_kwargs", {}) if self.kind == "sentinel" else {}
+        if isinstance(kwargs, Mapping):
+            self._check_sentinel_kwargs(kwargs)
         if self.problems:
-            return Options(self.alias, tuple(servers), {})
+            return None
         policy = {name: given[name] for name in POLICY if name in given}
         policy.setdefault("on_error", "raise" if self._holds_sessions() else "miss")
         # Who would rather wait than lose something waits for a failover.
         policy.setdefault("retry_deadline", 0.5 if policy["on_error"] == "miss" else 10.0)
         if self.kind == "sentinel":
             policy["sentinels"] = tuple((host, port) for host, port in given["sentinels"])
-            policy["sentinel_kwargs"] = self._sentinel_kwargs(given)
-        return Options(self.alias, tuple(servers), self._connection(given, servers), **policy)
+            timeouts = ("socket_timeout", "socket_connect_timeout", "protocol")
+            defaults = {name: given.get(name, CONNECTION_DEFAULTS[name]) for name in timeouts}
+            policy["sentinel_kwargs"] = _consistent_tls(
+                {**defaults, **(TLS_DEFAULTS if kwargs.get("ssl") else {}), **kwargs}
+            )
+        return Options(self.alias, tuple(servers), self._connection(servers[0]), **policy)
 
     def _rules(self) -> dict[str, Rule]:
         rules = {**CONNECTION, **TCP, **TLS, **POLICY}
@@ -270,152 +159,166 @@ class _Parser:
             rules.update(SENTINEL)
         return rules
 
-    def _check_timeout(self) -> None:
-        timeout = self.params.get("TIMEOUT", self.params.get("timeout"))
-        # Django takes 300 for what it cannot read, and 0, with which nothing is stored, for a fraction.
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int)):
-            self.problems.append(f"TIMEOUT {timeout!r} must be a whole number of seconds, or None for ever")
-
     def _check_values(self, where: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
         for name, value in given.items():
             if name not in rules:
-                self.problems.append(f"{where} has {name!r}, {self._unknown(name, rules)}")
+                self._tell(f"{where or 'it'} has {show(name)}, {self._unknown(where, name, rules)}")
                 continue
             wrong = rules[name](value)
             if wrong:
-                shown = "" if "password" in name else f" {value!r}"
-                self.problems.append(f"{where}[{name!r}]{shown} {wrong}")
+                # A dict that was written as text can have a password in it.
+                hidden = "password" in name or name in ("OPTIONS", "sentinels", "sentinel_kwargs")
+                shown = "" if hidden else f" {show(value)}"
+                self._tell(f"{f'{where}[{name!r}]' if where else name}{shown} {wrong}")
 
-    def _unknown(self, name: str, rules: Iterable[str]) -> str:
-        if name == "db":
+    def _unknown(self, where: str, name: Any, rules: Mapping[str, Rule]) -> str:
+        if where == "OPTIONS" and name == "db":
             return "but a Redis Cluster has the database 0 alone; remove it"
-        if name in ("sentinels", "sentinel_kwargs"):
-            return "which is for the backend SentinelRedisCache alone"
-        if name in FOREIGN:
-            return f"which is no option of this backend: {FOREIGN[name]}"
-        close = difflib.get_close_matches(str(name).lower(), list(rules), 1)
-        return f"which is no option of this backend{f'; did you mean {close[0]!r}?' if close else ''}"
+        if where == "OPTIONS" and name in SENTINEL:
+            return "which is for the backend SentinelRedisCache alone; remove it, or write that BACKEND"
+        if not where and name in self._rules():
+            return "which stands beside OPTIONS; write it in OPTIONS"
+        meant = did_you_mean(name, rules) if isinstance(name, str) else ""
+        known = f": {FOREIGN[name]}" if name in FOREIGN else meant or "; remove it"
+        return f"which is no option{' of this backend' if where else ' of Django'}{known}"
+
+    def _check_sentinel_kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        where = "OPTIONS['sentinel_kwargs']"
+        self._check_values(where, kwargs, {**CONNECTION, **TCP, **TLS, "ssl": is_boolean})
+        for name in kwargs:
+            if name in TLS and not kwargs.get("ssl"):
+                self._tell(f"{where} has {name!r} without TLS; write 'ssl': True beside it")
 
     def _servers(self) -> list[Server]:
         location = self.location
         entries = re.split("[;,]", location) if isinstance(location, str) else location
-        if not isinstance(entries, (list, tuple)) or not [entry for entry in entries if entry]:
-            self.problems.append("LOCATION is empty; write the servers' URLs, such as 'redis://127.0.0.1:6379'")
+        if not isinstance(entries, (list, tuple)):
+            self._tell(f"LOCATION {show(location)} must be a URL or a list of URLs, such as {self._example()!r}")
             return []
-        servers = [server for entry in entries for server in self._server(entry)]
+        if not any(entries):
+            self._tell(f"LOCATION is empty; write a URL or a list of URLs, such as {self._example()!r}")
+            return []
+        servers = []
+        for place, entry in enumerate(entries, 1):
+            server = self._server("LOCATION" if len(entries) == 1 else f"LOCATION entry {place}", entry)
+            if server:
+                servers.append(server)
         names = [server.name for server in servers]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(f"LOCATION has {name} twice; remove one")
-        if len({server.tls for server in servers if not server.path}) > 1:
-            self.problems.append("LOCATION mixes redis:// and rediss://; write one of them everywhere")
+            self._tell(f"LOCATION has {name} twice; remove one")
+        if len({server.tls for server in servers}) > 1:
+            self._tell("LOCATION mixes rediss:// with other schemes; write rediss:// everywhere or nowhere")
         if len({server.db for server in servers if server.db is not None}) > 1:
-            self.problems.append("LOCATION names different databases; write db in OPTIONS, once")
+            self._tell("LOCATION names different databases; write db in OPTIONS, once")
         if len({(server.username, server.password) for server in servers}) > 1:
-            self.problems.append("LOCATION has different credentials; write username and password in OPTIONS, once")
-        self._check_kind(servers)
-        self._check_against_options(servers)
+            self._tell("LOCATION has different credentials; write username and password in OPTIONS, once")
+        self._check_kind(len(entries), servers)
+        if servers:
+            self._check_against_options(servers)
         return servers
 
-    def _server(self, entry: Any) -> Iterator[Server]:
-        """Yield the server, or nothing after telling what is wrong. A URL is never shown, as it may hold a password."""
-        if not isinstance(entry, str) or entry != entry.strip() or not entry:
-            self.problems.append("LOCATION has an entry that is empty, no text, or has blanks around it; remove them")
-            return
-        scheme, separator, _ = entry.partition("://")
-        if not separator or scheme not in SCHEMES:
-            shown = f"{scheme}://" if separator else "no scheme"
-            self.problems.append(f"LOCATION has {shown}; a URL begins with redis://, rediss:// or unix://")
-            return
+    def _server(self, where: str, entry: Any) -> Server | None:
+        """Return the server, or None after telling what is wrong. A URL is never shown, as it may hold a password."""
+        if not isinstance(entry, str):
+            self._tell(f"{where} {show(entry)} must be a URL, such as {self._example()!r}")
+        elif not entry.strip():
+            self._tell(f"{where} is empty; remove it, or write a URL, such as {self._example()!r}")
+        elif entry != entry.strip() or not entry.isprintable():
+            self._tell(f"{where} has blanks around it or control characters in it; remove them")
+        else:
+            scheme, separator, _ = entry.partition("://")
+            if separator and scheme in SCHEMES:
+                return self._read_url(where, entry)
+            shown = f" {scheme}://" if separator and re.fullmatch("[A-Za-z+]{1,20}", scheme) else " no scheme of these"
+            self._tell(f"{where} has{shown}; a URL begins with redis://, rediss:// or unix://")
+        return None
+
+    def _read_url(self, where: str, entry: str) -> Server | None:
+        encode = "percent-encode a password, or better write it in OPTIONS"
+        forms = "redis://host:6379, redis://[::1]:6379 or unix:///path/to/redis.sock"
         try:
             url = urlsplit(entry)
             port = url.port
+            if port == 0:
+                raise ValueError("nobody listens there")
         except ValueError:
-            self.problems.append(
-                "LOCATION has a URL that cannot be read; a password in it must be percent-encoded, "
-                "or better written in OPTIONS"
-            )
-            return
-        path = unquote(url.path)
-        name = f"unix://{path}" if scheme == "unix" else (url.hostname or "")
-        if scheme != "unix" and self.kind != "sentinel":
-            name = f"{f'[{name}]' if ':' in name else name}:{port or DEFAULT_PORT}"
-        if scheme == "unix" and not path:
-            self.problems.append("LOCATION has unix:// without a path; write unix:///path/to/redis.sock")
-            return
-        if scheme != "unix" and not url.hostname:
-            self.problems.append(f"LOCATION has {scheme}:// without a host; write {scheme}://host:port")
-            return
-        yield Server(
+            self._tell(f"{where} has no port from 1 to 65535, or cannot be read; write it as {forms}, and {encode}")
+            return None
+        path, authority = unquote(url.path), url.netloc.rpartition("@")[2]
+        if url.fragment or entry.endswith("#") or (url.scheme != "unix" and "@" in url.path + url.query):
+            self._tell(f"{where} has a part after the host that cannot be read; {encode}")
+            return None
+        if url.scheme == "unix":
+            if authority or not path.strip("/"):
+                self._tell(f"{where} has no path of a socket; write unix:///path/to/redis.sock, and {encode}")
+                return None
+            name, host = f"unix:///{path.lstrip('/')}", ""
+        else:
+            # Not url.hostname, which is in lower case: Sentinel tells MyMaster from mymaster.
+            host = unquote(re.sub(r":\d*$", "", authority).strip("[]"))
+            if not is_host(host):
+                self._tell(f"{where} has no host that can be one; write {url.scheme}://host:port, and {encode}")
+                return None
+            name = host
+            if self.kind != "sentinel":
+                host = str(ipaddress.ip_address(host)) if ":" in host else host.lower()
+                name = f"{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
+            elif port:
+                self._tell(f"{where} has a port, but it names the service that Sentinel watches; write redis://{name}")
+        return Server(
             name=name,
-            host=unquote(url.hostname or ""),
+            host=host,
             port=port or DEFAULT_PORT,
-            path=path if scheme == "unix" else "",
-            tls=scheme == "rediss",
-            db=self._database(name, "" if scheme == "unix" else path, url.query),
+            path="" if host else path,
+            tls=url.scheme == "rediss",
+            db=self._database(f"{where} ({name})", "" if not host else path.strip("/"), url),
             username=unquote(url.username) if url.username else None,
             password=unquote(url.password) if url.password else None,
         )
 
-    def _database(self, name: str, path: str, query: str) -> int | None:
+    def _database(self, where: str, path: str, url: SplitResult) -> int | None:
         """Return the db of a URL, /1 or ?db=1; redis-py would take 0 for one that is no number."""
-        words = [path.strip("/")] if path.strip("/") else []
-        for key, value in parse_qsl(query, keep_blank_values=True):
+        words = [path] if path else []
+        for key, value in parse_qsl(url.query, keep_blank_values=True):
             if key == "db":
                 words.append(value)
             else:
-                self.problems.append(f"LOCATION {name} has ?{key}=; write it in OPTIONS")
+                self._tell(f"{where} has ?{key if key.isidentifier() else '...'}=; write it in OPTIONS")
         for word in words:
-            if not (word.isascii() and word.isdigit()):
-                self.problems.append(f"LOCATION {name} has the database {word!r}, which is no number")
+            if not re.fullmatch("[0-9]{1,9}", word):
+                self._tell(f"{where} has the database {show(word)}, which is no number; write /0 or another one")
                 return None
-        if len(set(words)) > 1:
-            self.problems.append(f"LOCATION {name} names two databases, {' and '.join(words)}; write one")
+        if len({int(word) for word in words}) > 1:
+            self._tell(f"{where} names two databases, {' and '.join(words)}; write one")
         return int(words[0]) if words else None
 
-    def _check_kind(self, servers: Sequence[Server]) -> None:
-        given = self.params.get("OPTIONS") or {}
-        if not servers:
-            return
+    def _check_kind(self, entries: int, servers: Sequence[Server]) -> None:
         if self.kind == "server":
-            if len(servers) == 1 and given.get("read_from") == "replicas":
-                self.problems.append(
-                    "OPTIONS['read_from'] 'replicas' needs replicas: LOCATION has the leader first, then each replica"
-                )
+            if entries == 1 and self.given.get("read_from") == "replicas":
+                self._tell("OPTIONS['read_from'] 'replicas' needs replicas; write LOCATION as a list, the leader first")
             return
         if any(server.path for server in servers):
-            self.problems.append(
-                f"LOCATION has unix://, which a {self.kind.title()} cannot be reached by; use redis://"
-            )
+            self._tell(f"LOCATION has unix://, which a {self.kind.title()} cannot be reached by; write redis://")
         if self.kind == "cluster" and any(server.db for server in servers):
-            self.problems.append("LOCATION names a database, but a Redis Cluster has 0 alone; remove it")
+            self._tell("LOCATION names a db, but a Redis Cluster has the database 0 alone; remove it")
         if self.kind == "sentinel":
-            if len(servers) > 1:
-                self.problems.append("LOCATION has several entries; write the one service, such as 'redis://mymaster'")
-            if not given.get("sentinels"):
-                self.problems.append("OPTIONS lacks 'sentinels'; write the list of their (host, port) pairs")
-            if any(f":{server.port}" in str(self.location) for server in servers):
-                self.problems.append(
-                    "LOCATION has a port, but it names the service that Sentinel watches, such as 'redis://mymaster'"
-                )
+            if entries > 1:
+                self._tell(f"LOCATION has several entries; write the one service, such as {self._example()!r}")
+            if "sentinels" not in self.given:
+                self._tell("OPTIONS lacks 'sentinels'; write a list of (host, port) pairs, as [('10.0.0.1', 26379)]")
 
     def _check_against_options(self, servers: Sequence[Server]) -> None:
-        given = self.params.get("OPTIONS") or {}
-        if not servers or not isinstance(given, Mapping):
-            return
-        for name, ours in (("db", servers[0].db), ("username", servers[0].username), ("password", servers[0].password)):
+        first, given = servers[0], self.given
+        for name, ours in (("db", first.db), ("username", first.username), ("password", first.password)):
             if ours is not None and name in given and given[name] != ours:
-                self.problems.append(f"LOCATION and OPTIONS name different values of {name}; write it in OPTIONS alone")
-        if not any(server.tls for server in servers):
-            for name in given:
-                if name in TLS:
-                    self.problems.append(f"OPTIONS has {name!r}, but LOCATION has no TLS; write rediss://")
-        if all(server.path for server in servers):
-            for name in given:
-                if name in TCP:
-                    self.problems.append(f"OPTIONS has {name!r}, which a Unix socket does not have; remove it")
+                self._tell(f"LOCATION and OPTIONS name different values of {name!r}; write it in OPTIONS alone")
+        for name in given:
+            if name in TLS and not any(server.tls for server in servers):
+                self._tell(f"OPTIONS has {name!r}, but LOCATION has no TLS; write rediss://, or remove it")
+            if name in TCP and any(server.path for server in servers):
+                self._tell(f"OPTIONS has {name!r}, which a Unix socket does not have; remove it")
 
-    def _connection(self, given: Mapping[str, Any], servers: Sequence[Server]) -> dict[str, Any]:
-        first = servers[0]
+    def _connection(self, first: Server) -> dict[str, Any]:
         connection: dict[str, Any] = {**CONNECTION_DEFAULTS, **(TLS_DEFAULTS if first.tls else {})}
         if self.kind != "cluster":
             connection["db"] = first.db or 0
@@ -423,27 +326,18 @@ class _Parser:
             connection["username"] = first.username
         if first.password:
             connection["password"] = first.password
-        connection.update(
-            {name: value for name, value in given.items() if name in {**CONNECTION, **TCP, **TLS, **DATABASE}}
-        )
+        rules = {**CONNECTION, **TCP, **TLS, **DATABASE}
+        connection.update({name: value for name, value in self.given.items() if name in rules})
         return _consistent_tls(connection)
 
-    def _sentinel_kwargs(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        kwargs = dict(given.get("sentinel_kwargs") or {})
-        rules = {**CONNECTION, **TCP, **TLS, "ssl": _boolean}
-        self._check_values("OPTIONS['sentinel_kwargs']", kwargs, rules)
-        if not kwargs.get("ssl"):
-            for name in kwargs:
-                if name in TLS:
-                    self.problems.append(f"OPTIONS['sentinel_kwargs'] has {name!r} without 'ssl': True")
-        defaults = {
-            name: given.get(name, CONNECTION_DEFAULTS[name])
-            for name in ("socket_timeout", "socket_connect_timeout", "protocol")
-        }
-        return _consistent_tls({**defaults, **(TLS_DEFAULTS if kwargs.get("ssl") else {}), **kwargs})
-
     def _holds_sessions(self) -> bool:
-        return bool(settings.SESSION_ENGINE == CACHE_SESSIONS and self.alias == settings.SESSION_CACHE_ALIAS)
+        return bool(settings.SESSION_ENGINE == CACHE_SESSIONS and settings.SESSION_CACHE_ALIAS in self.aliases)
+
+    def _example(self) -> str:
+        return "redis://mymaster" if self.kind == "sentinel" else "redis://127.0.0.1:6379"
+
+    def _tell(self, problem: str) -> None:
+        self.problems.append(problem)
 
 
 def _consistent_tls(connection: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from .client import Client, ClusterClient
+from .cluster import Clustered
 from .options import parse
+from .sentinel import Sentinelled
 from .servers import error_name
-from .topology import Clustered, Replicated, Sentinelled
+from .topology import Replicated
 
 _TOPOLOGIES = {"server": Replicated, "sentinel": Sentinelled, "cluster": Clustered}
 
@@ -25,7 +27,7 @@ _lock = threading.Lock()
 def shared_client(kind: str, location: Any, params: Mapping[str, Any]) -> Client:
     """Return the client for this entry of CACHES. Raise ImproperlyConfigured as cachestack.resilient.options.parse."""
     # Everything that tells two entries apart, as text, since not every option can be hashed.
-    identity = f"{kind} {location!r} {sorted(params.items(), key=lambda item: item[0])!r}"
+    identity = f"{kind} {location!r} {sorted(params.items(), key=lambda item: str(item[0]))!r}"
     client = _clients.get(identity)
     if client is None:
         with _lock:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import django
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
@@ -27,6 +28,12 @@ _CLUSTER_ERRORS: dict[str, Any] = {
     "MOVED": exceptions.MovedError,
     "TRYAGAIN": exceptions.TryAgainError,
 }
+# Lets CLIENT LIST show who connects, where redis-py can tell, as Django's own client does.
+_DRIVER: dict[str, Any] = (
+    {"driver_info": redis.DriverInfo().add_upstream_driver("django", django.get_version())}
+    if hasattr(redis, "DriverInfo")
+    else {}
+)
 # Seconds without use after which a connection is looked at before it is used again.
 IDLE = 1.0
 
@@ -38,7 +45,7 @@ def no_retry() -> Retry:
 
 def make_pool(address: Mapping[str, Any], options: Mapping[str, Any]) -> redis.ConnectionPool:
     """Return a pool for `address`, {'host', 'port', 'tls'} or {'path'}; it connects when it is used."""
-    options = {**options, "retry": no_retry()}
+    options = {**_DRIVER, **options, "retry": no_retry()}
     if address.get("path"):
         return redis.ConnectionPool(redis.UnixDomainSocketConnection, path=address["path"], **options)
     kind = redis.SSLConnection if address.get("tls") else redis.Connection

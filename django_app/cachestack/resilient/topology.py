@@ -19,20 +19,16 @@ from typing import Any
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
-from redis.crc import key_slot
-from redis.sentinel import Sentinel
 
 from .errors import REDIS_ERRORS, NotSentError
 from .options import Options
-from .servers import Server, make_pool, no_retry
+from .servers import Server, make_pool
 
 # Seconds between two checks, and the least and the most of them while something is away.
 CHECK_INTERVAL = 1.0
 LEAST_INTERVAL, MOST_INTERVAL = 0.05, 1.0
 # How many looks at the leader's offset are remembered, far more than `max_lag` seconds hold.
 OFFSETS = 600
-# How many slots a cluster has.
-SLOTS = 16384
 
 
 class Topology(ABC):
@@ -151,7 +147,7 @@ class Replicated(Topology):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.leader, *self.replicas = [
-            Server(server.name, _pool(server.host, server.port, options, path=server.path))
+            Server(server.name, pool_for(server.host, server.port, options, path=server.path))
             for server in options.servers
         ]
         self._offsets: deque[tuple[float, int]] = deque(maxlen=OFFSETS)
@@ -205,192 +201,6 @@ class Replicated(Topology):
         return better
 
 
-class Sentinelled(Replicated):
-    """A leader and its replicas, as the Sentinels know them now."""
-
-    def __init__(self, options: Options) -> None:
-        Topology.__init__(self, options)
-        self._service = options.servers[0].host
-        # redis-py gives it no types.
-        sentinel: Any = Sentinel
-        self._sentinel = sentinel(options.sentinels, sentinel_kwargs={**options.sentinel_kwargs, "retry": no_retry()})
-        self._known: dict[tuple[str, int], Server] = {}
-        self._offsets = deque(maxlen=OFFSETS)
-        self._next_replica = random.randrange(1000)
-        # Until a Sentinel has named the leader.
-        self.leader = nobody(options.servers[0].name, f"no Sentinel names a leader of {self._service}")
-        self.replicas = []
-        self._first = Once(self.discover)
-
-    def choose(self, key: str, *, write: bool, leader: bool = False) -> Server:
-        """Return as Replicated does. The first call of a process asks the Sentinels itself."""
-        self._first()
-        self.tick()
-        return super().choose(key, write=write, leader=leader)
-
-    def look(self) -> bool:
-        """Ask the Sentinels who leads, then look at the replicas."""
-        before = self.leader
-        with suppress(*REDIS_ERRORS, ImproperlyConfigured):
-            self.discover()
-        return super().look() or self.leader is not before
-
-    def discover(self) -> None:
-        """Ask the Sentinels. Raise ImproperlyConfigured if one is none, one of REDIS_ERRORS if none names a leader."""
-        try:
-            address = self._sentinel.discover_master(self._service)
-            replicas = self._sentinel.discover_slaves(self._service) if self.options.read_from == "replicas" else []
-        except redis.ResponseError as error:
-            if "unknown command" in str(error).lower():
-                raise ImproperlyConfigured(
-                    f"CACHES[{self.options.alias!r}]: OPTIONS['sentinels'] has a Redis server that is no Sentinel; "
-                    f"write the Sentinels' addresses, whose port is mostly 26379"
-                ) from error
-            raise
-        self.replicas = [self._server(host, port) for host, port in replicas if (host, port) != tuple(address)]
-        leader = self._server(*address)
-        if leader is not self.leader:
-            self._offsets.clear()
-            self.leader = leader
-
-    def after_fork(self) -> None:
-        """Do as Topology, and forget the lock of the first discovery."""
-        super().after_fork()
-        self._first.after_fork()
-
-    def _server(self, host: str, port: int) -> Server:
-        address = (host, int(port))
-        if address not in self._known:
-            self._known[address] = Server(f"{host}:{port}", _pool(host, int(port), self.options))
-        return self._known[address]
-
-
-class Clustered(Topology):
-    """The nodes of a Redis Cluster: each key has a slot, each slot a primary, which may have replicas.
-
-    redis-py's RedisCluster is not used: it repeats what may have been done already, looks for nodes that hang while the
-    caller waits, and knows no node that has no slots yet, to which a slot is just being moved.
-    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
-    """
-
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self._nobody = nobody("cluster", "no node tells who has the key's slot")
-        self._known: dict[tuple[str, int, bool], Server] = {}
-        # For each slot its primary, then its replicas.
-        self._slots: dict[int, list[Server]] = {}
-        self._redirected = False
-        self._next_replica = random.randrange(1000)
-        self._first = Once(self.discover)
-
-    def servers(self) -> list[Server]:
-        """Return the nodes that have slots, and what stands for the slots that none has."""
-        nodes = {server.name: server for servers in list(self._slots.values()) for server in servers}
-        return [self._nobody, *nodes.values()]
-
-    def primaries(self) -> dict[str, str]:
-        """Return the nodes that take writes: the name of each, and a key that is in one of its slots."""
-        self._first()
-        names = {servers[0].name for servers in list(self._slots.values())}
-        keys: dict[str, str] = {}
-        for number in range(SLOTS):
-            if len(keys) == len(names):
-                break
-            server = self.choose(str(number), write=True)
-            if server.name in names:
-                keys.setdefault(server.name, str(number))
-        return keys
-
-    def choose(self, key: str, *, write: bool, leader: bool = False) -> Server:
-        """Return the primary of the key's slot, or for a read the next of its replicas that is there."""
-        self._first()
-        servers = self._slots.get(key_slot(key.encode("utf-8", "surrogatepass")))
-        if servers is None:
-            return self._nobody
-        if not (write or leader) and self.reads_replicas:
-            usable = [server for server in servers[1:] if server.answers.error is None]
-            if usable:
-                self._next_replica += 1
-                return usable[self._next_replica % len(usable)]
-        return servers[0]
-
-    def group(self, keys: list[str], write: bool) -> list[list[str]]:
-        """Return the keys by the node that is asked."""
-        groups: dict[str, list[str]] = {}
-        for key in keys:
-            groups.setdefault(self.choose(key, write=write).name, []).append(key)
-        return list(groups.values())
-
-    def redirect(self, error: redis.exceptions.AskError) -> Server:
-        """Return the node that an answer MOVED or ASK names."""
-        if isinstance(error, redis.exceptions.MovedError):
-            self._redirected = True
-            self._next_check = 0.0
-            self.tick()
-        return self._server(error.host, error.port, replica=False)
-
-    def look(self) -> bool:
-        """Ask who has which slots, if there is a reason to."""
-        if not (self._redirected or self._is_in_trouble()):
-            return False
-        before = self.primaries().keys()
-        with suppress(*REDIS_ERRORS, ImproperlyConfigured):
-            self.discover()
-            self._redirected = False
-            # A slot that still has no node opens it again.
-            return self._nobody.answers.close() or self.primaries().keys() != before
-        return False
-
-    def discover(self) -> None:
-        """Ask one node after another. Raise one of REDIS_ERRORS if none of them knows all slots."""
-        last: Exception = NotSentError("no node is known")
-        entries = [self._server(server.host, server.port, replica=False) for server in self.options.servers]
-        nodes = [server for server in self.servers() if server is not self._nobody]
-        for server in sorted(nodes + entries, key=lambda server: server.answers.error is not None):
-            try:
-                self._slots = self._read_slots(server)
-                return
-            except redis.ResponseError as error:
-                if "cluster support disabled" in str(error):
-                    raise ImproperlyConfigured(
-                        f"CACHES[{self.options.alias!r}]: {server.name} is no node of a Redis Cluster; "
-                        f"write BACKEND 'cachestack.resilient.RedisCache'"
-                    ) from error
-                last = error
-            except REDIS_ERRORS as error:
-                last = error
-        raise last
-
-    def after_fork(self) -> None:
-        """Do as Topology, and forget the lock of the first discovery."""
-        super().after_fork()
-        self._first.after_fork()
-
-    def _read_slots(self, server: Server) -> dict[int, list[Server]]:
-        """Return the slots with their nodes.
-
-        https://redis.io/docs/latest/commands/cluster-slots/
-        """
-        slots: dict[int, list[Server]] = {}
-        for first, last, *nodes in server.run_one("CLUSTER", "SLOTS"):
-            servers = []
-            for index, (host, port, *_) in enumerate(nodes):
-                # A node that knows no name of its own yet has none to tell.
-                name = host.decode() if host else server.host
-                servers.append(self._server(name, int(port), replica=index > 0))
-            slots.update(dict.fromkeys(range(first, last + 1), servers))
-        if not slots:
-            raise NotSentError(f"{server.name} knows no slots")
-        return slots
-
-    def _server(self, host: str, port: int, *, replica: bool) -> Server:
-        address = (host, port, replica)
-        if address not in self._known:
-            more: dict[str, Any] = {"redis_connect_func": _read_only} if replica else {}
-            self._known[address] = Server(f"{host}:{port}", _pool(host, port, self.options, **more), host)
-        return self._known[address]
-
-
 class Once:
     """A first look that only one thread takes, while the others wait for it. If it fails, the checks go on with it."""
 
@@ -424,14 +234,8 @@ def nobody(name: str, text: str) -> Server:
     return Server(name, Nobody())
 
 
-def _read_only(connection: Any) -> None:
-    """Connect as redis-py does, and let the replica of a cluster answer reads."""
-    connection.on_connect()
-    connection.send_command("READONLY")
-    connection.read_response()
-
-
-def _pool(host: str, port: int, options: Options, *, path: str = "", **more: Any) -> redis.ConnectionPool:
+def pool_for(host: str, port: int, options: Options, *, path: str = "", **more: Any) -> redis.ConnectionPool:
+    """Return the connections to a server, with the options of the alias and `more` arguments of redis-py's."""
     address = {"host": host, "port": port, "path": path, "tls": options.servers[0].tls}
     return make_pool(address, {**options.connection, **more})
 
