@@ -5,9 +5,9 @@ https://docs.djangoproject.com/en/stable/topics/cache/#redis
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ClassVar, cast
@@ -18,7 +18,8 @@ from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import cached_property
 
-from .client import DEGRADED, MISSING, Client
+from .client import DEGRADED, MISSING, READ_LEADER, Client
+from .lock import Lock
 from .registry import shared_client
 
 # What no memcached takes in a key, as in Django's memcache_key_warnings.
@@ -70,7 +71,7 @@ class RedisCache(DjangoRedisCache):
         """Move the value to another version and return that. Raise ValueError if there is no such key."""
         if version is None:
             version = self.version
-        value = self._client.look_up(self.make_and_validate_key(key, version=version), leader=True)
+        value = self._client.look_up(self.make_and_validate_key(key, version=version), READ_LEADER)
         if value is MISSING and not self._client.is_degraded:
             raise ValueError(f"Key '{key}' not found")
         if value is not DEGRADED and value is not MISSING:
@@ -122,33 +123,26 @@ class RedisCache(DjangoRedisCache):
         in seconds, by default as long as it can hold it. Where no server could be asked everybody is let in, since
         computing twice is better than not at all (`on_error` 'miss').
         """
-        name = self.make_and_validate_key(f"{key}:lock", version=version)
-        token = uuid.uuid4().hex.encode()
-        give_up = time.monotonic() + (timeout if wait is None else wait)
-        while True:
-            begun = time.monotonic()
-            taken = self._client.acquire(name, token, timeout)
-            if taken is not False or begun >= give_up:
-                break
-            time.sleep(min(LOCK_POLL, max(0.0, give_up - begun)))
+        lock = Lock(self._client, self.make_and_validate_key(f"{key}:lock", version=version), timeout, wait)
+        while lock.shall_wait():
+            time.sleep(LOCK_POLL)
         try:
-            yield bool(taken)
+            yield lock.is_ours
         finally:
-            # By our clock it is still ours: nobody else can have taken it between the look and the deletion.
-            if taken and time.monotonic() < begun + timeout - self._client.options.retry_deadline:
-                self._client.release(name, token)
+            lock.release()
 
     @asynccontextmanager
     async def alock(
         self, key: Any, timeout: float, version: int | None = None, *, wait: float | None = None
     ) -> AsyncIterator[bool]:
-        """Do as lock, without holding up the event loop."""
-        lock = self.lock(key, timeout, version, wait=wait)
-        taken = await sync_to_async(lock.__enter__)()
+        """Do as lock."""
+        lock = Lock(self._client, self.make_and_validate_key(f"{key}:lock", version=version), timeout, wait)
+        while await sync_to_async(lock.shall_wait)():
+            await asyncio.sleep(LOCK_POLL)
         try:
-            yield taken
+            yield lock.is_ours
         finally:
-            await sync_to_async(lock.__exit__)(None, None, None)
+            await sync_to_async(lock.release)()
 
     # Django's own of these take one key after another, and before 6.1 other ways than their synchronous twins.
 

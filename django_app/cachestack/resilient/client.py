@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -36,6 +37,24 @@ GRACE = 1.0
 MOST_REDIRECTS = 5
 
 
+@dataclass(frozen=True)
+class Way:
+    """How an operation may be done.
+
+    `write`: by the leader alone, and not where writes are refused. `leader`: a read that must not go to a replica.
+    `repeat`: it may be sent again although it may have been done. `values`: its answers are values, found or missing.
+    """
+
+    write: bool = False
+    leader: bool = False
+    repeat: bool = True
+    values: bool = False
+
+
+READ, READ_LEADER, READ_VALUES = Way(), Way(leader=True), Way(values=True)
+WRITE, WRITE_ONCE = Way(write=True), Way(write=True, repeat=False)
+
+
 class Client:
     """One for each alias and process, shared by its threads and event loops.
 
@@ -58,7 +77,7 @@ class Client:
         """Store the value unless there is one. Return whether it was stored."""
         data = self._codec.encode(key, value)
         # A key that shall be gone at once was there nevertheless: it is deleted below.
-        stored = self._one(("SET", key, data, *_expiry(1 if timeout == 0 else timeout), "NX"), write=True, repeat=False)
+        stored = self._one(("SET", key, data, *_expiry(1 if timeout == 0 else timeout), "NX"), WRITE_ONCE)
         if stored is DEGRADED or stored is None:
             return False
         if timeout == 0:
@@ -70,9 +89,9 @@ class Client:
         value = self.look_up(key)
         return default if value is MISSING or value is DEGRADED else value
 
-    def look_up(self, key: str, *, leader: bool = False) -> Any:
+    def look_up(self, key: str, way: Way = READ_VALUES) -> Any:
         """Return the value; MISSING if there is none that can be read, DEGRADED if no server could be asked."""
-        data = self._one(("GET", key), lookups=1, leader=leader)
+        data = self._one(("GET", key), way)
         if data is DEGRADED:
             return DEGRADED
         return MISSING if data is None else self._decode(key, data)
@@ -83,19 +102,19 @@ class Client:
         if timeout == 0:
             self.delete(key)
         else:
-            self._one(("SET", key, data, *_expiry(timeout)), write=True)
+            self._one(("SET", key, data, *_expiry(timeout)), WRITE)
 
     def touch(self, key: str, timeout: int | None) -> bool:
         """Give the key another timeout. Return whether there is such a key."""
         if timeout is not None:
-            return bool(self._one(("EXPIRE", key, timeout), write=True) == 1)
+            return bool(self._one(("EXPIRE", key, timeout), WRITE) == 1)
         # PERSIST answers 0 for a key that had no timeout, too.
-        done = self._one(("PERSIST", key), write=True) == 1
-        return bool(done or self._one(("EXISTS", key), leader=True) == 1)
+        done = self._one(("PERSIST", key), WRITE) == 1
+        return bool(done or self._one(("EXISTS", key), READ_LEADER) == 1)
 
     def delete(self, key: str) -> bool:
         """Delete the key. Return whether there was one."""
-        return bool(self._one(("DEL", key), write=True) == 1)
+        return bool(self._one(("DEL", key), WRITE) == 1)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that have one."""
@@ -109,19 +128,19 @@ class Client:
 
     def has_key(self, key: str) -> bool:
         """Tell whether there is such a key."""
-        return bool(self._one(("EXISTS", key)) == 1)
+        return bool(self._one(("EXISTS", key), READ) == 1)
 
     def incr(self, key: str, delta: int) -> int:
         """Add to a whole number and return the sum. Raise ValueError if there is no such key.
 
         Where it is given up, the sum is that of a counter that begins now.
         """
-        found = self._one(("EXISTS", key), write=True)
+        found = self._one(("EXISTS", key), WRITE)
         if found == 0:
             if self.is_degraded:
                 return delta
             raise ValueError(f"Key '{key}' not found.")
-        total = found if found is DEGRADED else self._one(("INCRBY", key, delta), write=True, repeat=False)
+        total = found if found is DEGRADED else self._one(("INCRBY", key, delta), WRITE_ONCE)
         return delta if total is DEGRADED else int(total)
 
     @property
@@ -138,7 +157,7 @@ class Client:
         for group in self.topology.group(list(encoded), True):
             # Not MSET, after which a key could stay for ever without its timeout.
             commands: list[Command] = [("SET", key, encoded[key], *_expiry(timeout)) for key in group]
-            failed += _given_up(group, self._each(commands, write=True))
+            failed += _given_up(group, self._each(commands, WRITE))
         return failed
 
     def delete_many(self, keys: Iterable[str]) -> list[str]:
@@ -150,25 +169,25 @@ class Client:
 
     def clear(self) -> bool:
         """Delete every key of the database. Return whether that was done."""
-        return self._call([FLUSH], "", write=True) is not DEGRADED
+        return self._call([FLUSH], "", WRITE) is not DEGRADED
 
     def ttl(self, key: str) -> int | None:
         """Return the seconds that the key has left, rounded up; None for ever, 0 if there is no such key."""
-        left = self._one(("PTTL", key))
+        left = self._one(("PTTL", key), READ)
         if left is DEGRADED or left == -2:
             return 0
         return None if left == -1 else math.ceil(left / 1000)
 
     def acquire(self, key: str, token: bytes, seconds: float) -> bool | None:
-        """Take a lock that ends by itself. Return whether it is ours, None where no server could be asked."""
+        """Store the token unless there is one, for so long. Return whether it was, None if no server could be asked."""
         milliseconds = max(1, int(seconds * 1000))
-        taken = self._one(("SET", key, token, "PX", milliseconds, "NX"), write=True, repeat=False)
+        taken = self._one(("SET", key, token, "PX", milliseconds, "NX"), WRITE_ONCE)
         return None if taken is DEGRADED else taken is not None
 
-    def release(self, key: str, token: bytes) -> None:
-        """Give up the lock if it is still ours."""
-        if self._one(("GET", key), leader=True) == token:
-            self._one(("DEL", key), write=True)
+    def release(self, key: str, token: bytes, until: float) -> None:
+        """Delete the key if it still has the token. Nothing is sent after `until` (time.monotonic)."""
+        if self._one(("GET", key), READ_LEADER, within=until - time.monotonic()) == token:
+            self._one(("DEL", key), WRITE_ONCE, within=until - time.monotonic())
 
     def after_fork(self) -> None:
         """Forget what other threads of the parent process may have held."""
@@ -179,22 +198,21 @@ class Client:
 
     def _fetch(self, keys: list[str]) -> Sequence[Any]:
         """Return the stored values, None for a key that has none or could not be asked for."""
-        data = self._one(("MGET", *keys), lookups=len(keys))
+        data = self._one(("MGET", *keys), READ_VALUES)
         return [None] * len(keys) if data is DEGRADED else data
 
     def _remove(self, keys: list[str]) -> list[str]:
         """Delete the keys. Return those that may still be there."""
-        return keys if self._call([("DEL", *keys)], keys[0], write=True) is DEGRADED else []
+        return keys if self._call([("DEL", *keys)], keys[0], WRITE) is DEGRADED else []
 
-    def _each(self, commands: list[Command], *, write: bool = False, lookups: int = 0) -> list[Any]:
+    def _each(self, commands: list[Command], way: Way) -> list[Any]:
         """Run the commands, each on its key, all at once. Return the answers, DEGRADED for what was given up."""
-        lookups_of_all = lookups * len(commands)
-        answers = self._call(commands, commands[0][1], write=write, lookups=lookups_of_all, errors=True)
+        answers = self._call(commands, commands[0][1], way, errors=True)
         if answers is DEGRADED:
             return [DEGRADED] * len(commands)
         # Those that the node refused, as their slots have moved, go their own ways.
         return [
-            self._one(command, write=write, lookups=lookups) if isinstance(answer, Exception) else answer
+            self._one(command, way) if isinstance(answer, Exception) else answer
             for command, answer in zip(commands, answers)
         ]
 
@@ -205,42 +223,31 @@ class Client:
             self.journal.note(f"a value was read as a miss: {error}")
             return MISSING
 
-    def _one(
-        self, command: Command, *, write: bool = False, leader: bool = False, repeat: bool = True, lookups: int = 0
-    ) -> Any:
+    def _one(self, command: Command, way: Way, within: float = math.inf) -> Any:
         """Do as _call with one command, whose first argument is the key, and return its answer."""
-        answers = self._call([command], command[1], write=write, leader=leader, repeat=repeat, lookups=lookups)
+        answers = self._call([command], command[1], way, within=within)
         return answers if answers is DEGRADED else answers[0]
 
     def _call(
-        self,
-        commands: list[Command],
-        key: str,
-        *,
-        write: bool = False,
-        leader: bool = False,
-        repeat: bool = True,
-        lookups: int = 0,
-        errors: bool = False,
+        self, commands: list[Command], key: str, way: Way, *, within: float = math.inf, errors: bool = False
     ) -> Any:
         """Run the commands on the server that has the key, again until it works or the deadline is over.
 
-        `leader`: a read that must not go to a replica. `repeat`: it may be sent again although it may have been done.
-        `lookups`: how many values are looked up, for the counts. `errors`: an error of one command is its own answer
-        alone. Returns the answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead
-        where `on_error` is 'raise', and what is the caller's mistake.
+        `within`: a shorter deadline, in seconds. `errors`: an error of one command is its own answer alone. Returns the
+        answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead where `on_error` is
+        'raise', and what is the caller's mistake.
         """
-        deadline = self.options.retry_deadline
+        deadline = min(self.options.retry_deadline, within)
         until = time.monotonic() + deadline
         prefer_leader = False
         redirect: AskError | None = None
         tries = 0
         while True:
             if redirect is None:
-                server = self.topology.choose(key, write=write, leader=leader or prefer_leader)
+                server = self.topology.choose(key, write=way.write, leader=way.leader or prefer_leader)
             else:
                 server = self.topology.redirect(redirect)
-            breaker = server.breaker(write=write)
+            breaker = server.breaker(write=way.write)
             if breaker is not None and (reason := breaker.error) is not None:
                 redirect = None
                 if prefer_leader:
@@ -257,7 +264,7 @@ class Client:
             try:
                 # MOVED means for ever, ASK for this once.
                 asking = type(redirect) is AskError
-                answers = server.run([("ASKING",), *commands] if asking else commands, surely=not repeat)
+                answers = server.run([("ASKING",), *commands] if asking else commands, surely=not way.repeat)
                 if asking:
                     del answers[0]
                 if not errors:
@@ -277,7 +284,7 @@ class Client:
                 if means is Meaning.REFUSES:
                     return self._give_up(server, error)
                 self.topology.failed(server, error, key, begun)
-                if means is Meaning.SILENT and not repeat:
+                if means is Meaning.SILENT and not way.repeat:
                     return self._give_up(server, error, unknown=True)
                 prefer_leader = server is not self.topology.choose(key, write=True)
                 if time.monotonic() >= until and not prefer_leader:
@@ -285,9 +292,8 @@ class Client:
                 tries += 1
                 _pause(tries, until)
                 continue
-            found = _count_found(answers) if lookups else 0
-            server.count(time.monotonic() - begun, found, lookups - found)
-            if write:
+            server.count(time.monotonic() - begun, *(_count_values(answers) if way.values else ()))
+            if way.write:
                 self.topology.wrote()
             return answers
 
@@ -314,15 +320,15 @@ class ClusterClient(Client):
     def clear(self) -> bool:
         """Delete every key of every primary. Return whether that was done."""
         keys = self.topology.primaries().values()
-        cleared = [self._call([FLUSH], key, write=True) for key in keys]
+        cleared = [self._call([FLUSH], key, WRITE) for key in keys]
         return bool(cleared) and DEGRADED not in cleared
 
     def _fetch(self, keys: list[str]) -> list[Any]:
-        answers = self._each([("GET", key) for key in keys], lookups=1)
+        answers = self._each([("GET", key) for key in keys], READ_VALUES)
         return [None if answer is DEGRADED else answer for answer in answers]
 
     def _remove(self, keys: list[str]) -> list[str]:
-        return _given_up(keys, self._each([("DEL", key) for key in keys], write=True))
+        return _given_up(keys, self._each([("DEL", key) for key in keys], WRITE))
 
 
 def _given_up(keys: list[str], answers: list[Any]) -> list[str]:
@@ -341,10 +347,11 @@ def _raise_first(answers: Sequence[Any]) -> None:
             raise answer
 
 
-def _count_found(answers: Sequence[Any]) -> int:
-    """Return how many values there are in the answers to GET, or in that to MGET."""
+def _count_values(answers: Sequence[Any]) -> tuple[int, int]:
+    """Return how many values there are in the answers to GET, or in that to MGET, and how many are missing."""
     values = answers[0] if isinstance(answers[0], list) else answers
-    return sum(value is not None and not isinstance(value, Exception) for value in values)
+    found = sum(value is not None and not isinstance(value, Exception) for value in values)
+    return found, len(values) - found
 
 
 def _pause(tries: int, until: float) -> None:
