@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slice", type=float, default=0.15, help="seconds of each measurement")
     parser.add_argument("--requests", type=int, default=200, help="ASGI requests to each view")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for bench.json and bench.svg")
-    parser.add_argument("--pin", action="store_true", help="keep clients and server on one processor (Linux)")
+    parser.add_argument("--apart", action="store_true", help="let clients and server have processors of their own")
     parser.add_argument("--without-limit", action="store_true", help="do not look for redis-benchmark")
     chosen = parser.parse_args(arguments)
     if chosen.quick:
@@ -73,7 +73,7 @@ def measure(chosen: argparse.Namespace) -> None:
         socket = Path(folder) / "redis.sock"
         with Farm(lambda name: Path(tempfile.mkdtemp(prefix=name, dir=folder))) as farm:
             server = farm.server(unixsocket=str(socket))
-            if chosen.pin:
+            if not chosen.apart:
                 pin(server)
             set_up_django(server.url, socket)
             limit = None if chosen.without_limit else find_limit(server, chosen)
@@ -91,13 +91,13 @@ def measure(chosen: argparse.Namespace) -> None:
 
 
 def pin(server: RedisServer) -> None:
-    """Keep this process, its children and the server on one processor.
+    """Keep this process, its children and the server on one processor, where the system can.
 
-    Elsewhere the scheduler moves them, now together and now apart; and to wake the other processor can take longer than
-    an operation does, whatever the client. Raises OSError where the system cannot do it.
+    Otherwise the scheduler moves them, now together and now apart; and to wake the other processor can take longer than
+    an operation does, whatever the client.
     """
     if not hasattr(os, "sched_setaffinity"):
-        raise OSError("--pin needs Linux")
+        return
     processor = {min(os.sched_getaffinity(0))}
     for process in (0, server.process.pid):
         os.sched_setaffinity(process, processor)
@@ -151,7 +151,7 @@ def conditions(server: RedisServer, chosen: argparse.Namespace) -> dict[str, Any
             name: info.get(f"{name}_version", info["redis_version"]),
         },
         "processors": os.cpu_count(),
-        "pinned": chosen.pin,
+        "pinned": not chosen.apart and hasattr(os, "sched_setaffinity"),
         "rounds": chosen.rounds,
         "slice_seconds": chosen.slice,
     }

@@ -233,9 +233,9 @@ class Client:
     ) -> Any:
         """Run the commands on the server that has the key, again until it works or the deadline is over.
 
-        `within`: a shorter deadline, in seconds. `errors`: an error of one command is its own answer alone. Returns the
-        answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead where `on_error` is
-        'raise', and what is the caller's mistake.
+        `within`: a shorter deadline, in seconds. `errors`: an error of one command is its own answer alone. Returns
+        the answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead where
+        `on_error` is 'raise', and what is the caller's mistake.
         """
         deadline = min(self.options.retry_deadline, within)
         until = time.monotonic() + deadline
