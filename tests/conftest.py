@@ -40,7 +40,7 @@ ansible.module_utils.__path__.append(str(PROJECT / "ansible" / "module_utils"))
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServerFactory]:
-    """Start servers, each as `servers.RedisServer.start` has it; all end with the session."""
+    """Start servers, each as `servers.Farm.server` has it; all end with the session."""
     with Farm(tmp_path_factory.mktemp) as farm:
         yield farm.server
 

@@ -310,6 +310,31 @@ def test_a_restart_costs_no_error(farm: Farm) -> None:
     assert load.errors == []
 
 
+def test_an_outage_that_is_over_is_not_believed_for_ever(farm: Farm) -> None:
+    """Nobody has asked meanwhile, so nobody has looked."""
+    server = farm.server()
+    cache = make(RedisCache, server.url, on_error="raise", retry_deadline=0.5)
+    server.stop()
+    for _ in range(2):
+        with pytest.raises(CacheUnavailableError):
+            cache.get("key")
+    server.start()
+    breaker = cache._client.topology.leader.answers
+    assert wait_for(lambda: not breaker.is_recent, HEALED)
+    assert breaker.error is not None, "no traffic, no look"
+    assert cache.get("key") is None
+
+
+def test_few_connections_are_waited_for(farm: Farm) -> None:
+    server = farm.server()
+    cache = make(RedisCache, server.url, max_connections=2, on_error="raise", retry_deadline=10.0)
+    with Load(cache, threads=16) as load:
+        assert wait_for(lambda: load.done > 2000)
+    assert load.errors == []
+    assert load.wrong == []
+    assert server.client().info("clients")["connected_clients"] <= 4
+
+
 def test_idle_connections_that_were_cut_cost_no_error(farm: Farm) -> None:
     server = farm.server()
     cache = make(RedisCache, server.url, on_error="raise", retry_deadline=1.0)
@@ -600,6 +625,46 @@ def test_a_switchover_costs_no_error(farm: Farm) -> None:
     assert load.errors == []
 
 
+def test_a_leader_that_returns_is_not_held_against_its_past(farm: Farm) -> None:
+    """A dies, B leads; A comes back, and leads again."""
+    servers = farm.replicated(replicas=1)
+    sentinels = farm.sentinels(servers[0])
+    cache = make(SentinelRedisCache, f"redis://{SERVICE}", sentinels=sentinels, **PATIENT)
+
+    def leads(server: RedisServer) -> bool:
+        return bool(cache._client.topology.leader.name == f"127.0.0.1:{server.port}")
+
+    with Load(cache) as load:
+        assert wait_for(lambda: load.done > 200)
+        servers[0].stop()
+        assert wait_for(lambda: leads(servers[1]))
+        servers[0].start()
+        assert wait_for(lambda: servers[0].client().info("replication")["role"] == "slave")
+        assert wait_for(lambda: farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE))
+        assert wait_for(lambda: leads(servers[0]))
+        before = load.done
+        assert wait_for(lambda: load.done > before + 500)
+    assert load.errors == []
+
+
+def test_a_sentinel_that_knows_nothing_new_holds_nobody_up(farm: Farm) -> None:
+    """The first one still names a leader that is a replica by now."""
+    servers = farm.replicated(replicas=1)
+    stale = farm.sentinels(servers[0])[0]
+    sentinels = [stale, *farm.sentinels(servers[0])]
+    for server in farm.servers[2:5]:
+        server.freeze()
+    servers[1].client().replicaof("NO", "ONE")
+    servers[0].client().replicaof(servers[1].host, str(servers[1].port))
+    for server in farm.servers[5:]:
+        server.ask("SENTINEL REMOVE", SERVICE)
+        server.ask("SENTINEL MONITOR", SERVICE, servers[1].host, servers[1].port, 2)
+    farm.servers[2].thaw()
+    cache = make(SentinelRedisCache, f"redis://{SERVICE}", sentinels=sentinels, on_error="raise", retry_deadline=4.0)
+    cache.set("key", "value")
+    assert cache.get("key") == "value"
+
+
 def test_sentinels_may_die_and_have_passwords(farm: Farm) -> None:
     servers = farm.replicated(password="of the servers")
     sentinels = farm.sentinels(servers[0], password="of-the-sentinels")
@@ -700,6 +765,49 @@ def test_what_other_primaries_have_goes_on(farm: Farm, fault: str) -> None:
         run(call)
     FAULTS[fault].heal(nodes[0])
     assert wait_for(lambda: cache.set_many(data) == [], HEALED)
+
+
+def test_clear_finds_a_primary_with_a_single_slot(farm: Farm) -> None:
+    nodes = farm.cluster(primaries=2, replicas=0)
+    new = farm.cluster_node()
+    farm.meet(new, nodes[0])
+    assert wait_for(lambda: new.ask("CLUSTER INFO")["cluster_state"] == "ok")
+    slot = nodes[0].ask("CLUSTER KEYSLOT", "alone")
+    _move_slot(slot, next(node for node in nodes if node.ask("CLUSTER COUNTKEYSINSLOT", slot) == 0), new, nodes)
+    cache = make(ClusterRedisCache, urls(nodes))
+    assert wait_for(lambda: new.client().set("alone", "here"))
+    assert cache.clear() is True
+    assert new.client().dbsize() == 0
+
+
+def test_a_slot_that_nobody_has_takes_no_node_away(farm: Farm) -> None:
+    nodes = farm.cluster(replicas=0)
+    for node in nodes:
+        node.client().config_set("cluster-require-full-coverage", "no")
+    cache = make(ClusterRedisCache, urls(nodes))
+    data = {f"key{number}": number for number in range(100)}
+    assert cache.set_many(data) == []
+    lost = nodes[0].ask("CLUSTER KEYSLOT", cache.make_key("key0"))
+    for node in nodes:
+        node.ask("CLUSTER DELSLOTS", lost)
+    gone = [key for key in data if nodes[0].ask("CLUSTER KEYSLOT", cache.make_key(key)) == lost]
+    assert cache.get("key0") is None
+    assert wait_for(lambda: len(cache.get_many(data)) == len(data) - len(gone), HEALED)
+    begun = time.monotonic()
+    for _ in range(10):
+        assert cache.get("key0") is None
+    assert time.monotonic() - begun < PAGE
+
+
+def test_the_first_page_is_not_held_up_by_a_cluster_that_hangs(farm: Farm) -> None:
+    nodes = farm.cluster(replicas=0)
+    for node in nodes:
+        node.freeze()
+    cache = make(ClusterRedisCache, urls(nodes))
+    begun = time.monotonic()
+    for _ in range(10):
+        cache.get("key")
+    assert time.monotonic() - begun < PAGE
 
 
 def test_clear_empties_every_primary(farm: Farm) -> None:

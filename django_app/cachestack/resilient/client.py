@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from .codecs import Codec, UnreadableValueError
 from .errors import REDIS_ERRORS, CacheUnavailableError, Meaning, OutcomeUnknownError, meaning
 from .journal import Journal
 from .options import Options
-from .servers import Command, Server, describe
+from .servers import Breaker, Command, Server, describe
 from .topology import Topology
 
 # In the background, since a large database would hold the server up.
@@ -33,7 +34,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 PATIENCE = 0.1
 # Seconds for which a key that is missing is no mistake of the caller's after a write was given up.
 GRACE = 1.0
-# Answers MOVED and ASK in a row, after which the deadline counts: the nodes do not agree yet.
+# Answers MOVED and ASK that an operation follows at once.
 MOST_REDIRECTS = 5
 
 
@@ -71,6 +72,7 @@ class Client:
 
     def get_client(self, key: str | None = None, *, write: bool = False) -> redis.Redis:
         """Return redis-py's client for the server that has the key now, as Django's own client does."""
+        self._call([("PING",)], key or "", WRITE if write else READ)
         return redis.Redis(connection_pool=self.topology.choose(key or "", write=write).pool)
 
     def add(self, key: str, value: Any, timeout: int | None) -> bool:
@@ -185,9 +187,16 @@ class Client:
         return None if taken is DEGRADED else taken is not None
 
     def release(self, key: str, token: bytes, until: float) -> None:
-        """Delete the key if it still has the token. Nothing is sent after `until` (time.monotonic)."""
-        if self._one(("GET", key), READ_LEADER, within=until - time.monotonic()) == token:
-            self._one(("DEL", key), WRITE_ONCE, within=until - time.monotonic())
+        """Delete the key if it still has the token, and if that is done before `until` (time.monotonic).
+
+        There is no command that does both, so it must be certain that nobody else can have stored his in between.
+        """
+        connection = self.options.connection
+        server = self.topology.choose(key, write=True)
+        latest = until - connection["socket_connect_timeout"] - connection["socket_timeout"]
+        with suppress(*REDIS_ERRORS):
+            if server.run_one("GET", key) == token and time.monotonic() < latest:
+                server.run_one("DEL", key)
 
     def after_fork(self) -> None:
         """Forget what other threads of the parent process may have held."""
@@ -223,79 +232,86 @@ class Client:
             self.journal.note(f"a value was read as a miss: {error}")
             return MISSING
 
-    def _one(self, command: Command, way: Way, within: float = math.inf) -> Any:
+    def _one(self, command: Command, way: Way) -> Any:
         """Do as _call with one command, whose first argument is the key, and return its answer."""
-        answers = self._call([command], command[1], way, within=within)
+        answers = self._call([command], command[1], way)
         return answers if answers is DEGRADED else answers[0]
 
-    def _call(
-        self, commands: list[Command], key: str, way: Way, *, within: float = math.inf, errors: bool = False
-    ) -> Any:
+    def _call(self, commands: list[Command], key: str, way: Way, *, errors: bool = False) -> Any:
         """Run the commands on the server that has the key, again until it works or the deadline is over.
 
-        `within`: a shorter deadline, in seconds. `errors`: an error of one command is its own answer alone. Returns
-        the answers, or DEGRADED for an operation that was given up; raises CacheUnavailableError instead where
-        `on_error` is 'raise', and what is the caller's mistake.
+        `errors`: an error of one command is its own answer alone. Returns the answers, or DEGRADED for an operation
+        that was given up; where `on_error` is 'raise' that is a CacheUnavailableError. Raises what the caller did wrong.
         """
-        deadline = min(self.options.retry_deadline, within)
-        until = time.monotonic() + deadline
-        prefer_leader = False
-        redirect: AskError | None = None
-        tries = 0
+        if not way.write:
+            return self._try(commands, key, way, errors)
+        try:
+            return self._try(commands, key, way, errors)
+        finally:
+            # Also what failed may have been done.
+            self.topology.wrote()
+
+    def _try(self, commands: list[Command], key: str, way: Way, errors: bool) -> Any:
+        until = time.monotonic() + self.options.retry_deadline
+        target: Server | None = None
+        asking = prefer_leader = False
+        redirects = tries = 0
         while True:
-            if redirect is None:
-                server = self.topology.choose(key, write=way.write, leader=way.leader or prefer_leader)
-            else:
-                server = self.topology.redirect(redirect)
+            server = target or self.topology.choose(key, write=way.write, leader=way.leader or prefer_leader)
             breaker = server.breaker(write=way.write)
             if breaker is not None and (reason := breaker.error) is not None:
-                redirect = None
-                if prefer_leader:
-                    prefer_leader = False
-                    continue
-                self.topology.tick()
-                # Who comes when it has been away for that long does not wait at all.
-                left = min(until, breaker.since + deadline) - time.monotonic()
-                if left <= 0:
+                if not prefer_leader and not self._wait(breaker, until):
                     return self._give_up(server, reason)
-                self.topology.wait(min(left, PATIENCE))
+                target, prefer_leader = None, False
                 continue
             begun = time.monotonic()
             try:
-                # MOVED means for ever, ASK for this once.
-                asking = type(redirect) is AskError
                 answers = server.run([("ASKING",), *commands] if asking else commands, surely=not way.repeat)
                 if asking:
                     del answers[0]
                 if not errors:
                     _raise_first(answers)
             except AskError as error:
-                tries += 1
-                if tries > MOST_REDIRECTS and begun >= until:
-                    return self._give_up(server, error)
-                redirect = error
-                continue
+                redirects += 1
+                if redirects > MOST_REDIRECTS:
+                    # The nodes do not agree yet.
+                    if begun >= until:
+                        return self._give_up(server, error)
+                    _pause(redirects - MOST_REDIRECTS, until)
+                # MOVED, its subclass, is for ever; ASK is for this once.
+                target, asking = self.topology.redirect(error, server), type(error) is AskError
             except REDIS_ERRORS as error:
-                redirect = None
                 means = meaning(error)
                 if means is Meaning.WRONG_USE:
                     raise
                 server.count_error(error)
                 if means is Meaning.REFUSES:
                     return self._give_up(server, error)
-                self.topology.failed(server, error, key, begun)
+                if means is not Meaning.CROWDED:
+                    self.topology.failed(server, error, key, begun)
                 if means is Meaning.SILENT and not way.repeat:
                     return self._give_up(server, error, unknown=True)
-                prefer_leader = server is not self.topology.choose(key, write=True)
+                # A replica that fails may be one of several: the leader is asked before all of them are tried.
+                target, asking, prefer_leader = None, False, server is not self.topology.choose(key, write=True)
                 if time.monotonic() >= until and not prefer_leader:
                     return self._give_up(server, error)
                 tries += 1
                 _pause(tries, until)
-                continue
-            server.count(time.monotonic() - begun, *(_count_values(answers) if way.values else ()))
-            if way.write:
-                self.topology.wrote()
-            return answers
+            else:
+                server.count(time.monotonic() - begun, *(_count_values(answers) if way.values else ()))
+                return answers
+
+    def _wait(self, breaker: Breaker, until: float) -> bool:
+        """Wait a moment for a server that is away. Return False if there is no time left for it."""
+        if self.topology.wrong is not None:
+            raise self.topology.wrong
+        self.topology.tick()
+        # Who comes when it has been away for that long does not wait at all.
+        known = breaker.since + self.options.retry_deadline if breaker.is_recent else until
+        left = min(until, known) - time.monotonic()
+        if left > 0:
+            self.topology.wait(min(left, PATIENCE))
+        return left > 0
 
     def _give_up(self, server: Server, error: Exception, *, unknown: bool = False) -> Any:
         """Count and log it, and return DEGRADED; or raise, where the alias says so."""
@@ -319,6 +335,8 @@ class ClusterClient(Client):
 
     def clear(self) -> bool:
         """Delete every key of every primary. Return whether that was done."""
+        # Makes sure that the nodes are known.
+        self._call([("PING",)], "", READ)
         keys = self.topology.primaries().values()
         cleared = [self._call([FLUSH], key, WRITE) for key in keys]
         return bool(cleared) and DEGRADED not in cleared
@@ -350,8 +368,8 @@ def _raise_first(answers: Sequence[Any]) -> None:
 def _count_values(answers: Sequence[Any]) -> tuple[int, int]:
     """Return how many values there are in the answers to GET, or in that to MGET, and how many are missing."""
     values = answers[0] if isinstance(answers[0], list) else answers
-    found = sum(value is not None and not isinstance(value, Exception) for value in values)
-    return found, len(values) - found
+    missing = values.count(None)
+    return sum(not isinstance(value, Exception) for value in values) - missing, missing
 
 
 def _pause(tries: int, until: float) -> None:

@@ -5,6 +5,8 @@ https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from contextlib import suppress
 from typing import Any
@@ -16,10 +18,7 @@ from redis.crc import key_slot
 from .errors import REDIS_ERRORS, NotSentError
 from .options import Options
 from .servers import Server
-from .topology import Once, Topology, nobody, pool_for
-
-# How many slots a cluster has.
-SLOTS = 16384
+from .topology import Topology, nobody, place, pool_for
 
 
 class Clustered(Topology):
@@ -37,30 +36,21 @@ class Clustered(Topology):
         self._slots: dict[int, list[Server]] = {}
         self._redirected = False
         self._next_replica = random.randrange(1000)
-        self._first = Once(self.discover)
 
     def servers(self) -> list[Server]:
-        """Return the nodes that have slots, and what stands for the slots that none has."""
-        nodes = {server.name: server for servers in list(self._slots.values()) for server in servers}
-        return [self._nobody, *nodes.values()]
+        """Return the nodes, and what stands for the slots that none has."""
+        return [self._nobody, *list(self._known.values())]
 
     def primaries(self) -> dict[str, str]:
         """Return the nodes that take writes: the name of each, and a key that is in one of its slots."""
-        self._first()
-        names = {servers[0].name for servers in list(self._slots.values())}
-        keys: dict[str, str] = {}
-        for number in range(SLOTS):
-            if len(keys) == len(names):
-                break
-            server = self.choose(str(number), write=True)
-            if server.name in names:
-                keys.setdefault(server.name, str(number))
-        return keys
+        slots: dict[str, int] = {}
+        for slot, servers in list(self._slots.items()):
+            slots.setdefault(servers[0].name, slot)
+        return {name: _key_in(slot) for name, slot in slots.items()}
 
     def choose(self, key: str, *, write: bool, leader: bool = False) -> Server:
         """Return the primary of the key's slot, or for a read the next of its replicas that is there."""
-        self._first()
-        servers = self._slots.get(key_slot(key.encode("utf-8", "surrogatepass")))
+        servers = self._slots.get(key_slot(key.encode()))
         if servers is None:
             return self._nobody
         if not (write or leader) and self.reads_replicas:
@@ -77,35 +67,40 @@ class Clustered(Topology):
             groups.setdefault(self.choose(key, write=write).name, []).append(key)
         return list(groups.values())
 
-    def redirect(self, error: redis.exceptions.AskError) -> Server:
-        """Return the node that an answer MOVED or ASK names."""
+    def redirect(self, error: redis.exceptions.AskError, server: Server) -> Server:
+        """Return the node that the server's answer MOVED or ASK names."""
         if isinstance(error, redis.exceptions.MovedError):
             self._redirected = True
             self._next_check = 0.0
             self.tick()
-        return self._server(error.host, error.port, replica=False)
+        # A node that knows no name to tell means the one that was asked.
+        return self._server(error.host or server.host, error.port, replica=False)
 
     def look(self) -> bool:
         """Ask who has which slots, if there is a reason to."""
         if not (self._redirected or self._is_in_trouble()):
             return False
-        before = self.primaries().keys()
-        with suppress(*REDIS_ERRORS, ImproperlyConfigured):
-            self.discover()
-            self._redirected = False
-            # A slot that still has no node opens it again.
-            return self._nobody.answers.close() or self.primaries().keys() != before
-        return False
+        before = {slot: servers[0] for slot, servers in self._slots.items()}
+        try:
+            with suppress(*REDIS_ERRORS):
+                self.discover()
+                self.wrong = None
+                self._redirected = False
+        except ImproperlyConfigured as error:
+            self.wrong = error
+        if self._slots.keys() - before.keys():
+            self._nobody.answers.close()
+        return {slot: servers[0] for slot, servers in self._slots.items()} != before
 
     def discover(self) -> None:
-        """Ask one node after another. Raise one of REDIS_ERRORS if none of them knows all slots."""
+        """Ask one node after another, those that answer first. Raise one of REDIS_ERRORS if none of them knows."""
         last: Exception = NotSentError("no node is known")
-        entries = [self._server(server.host, server.port, replica=False) for server in self.options.servers]
-        nodes = [server for server in self.servers() if server is not self._nobody]
-        for server in sorted(nodes + entries, key=lambda server: server.answers.error is not None):
+        entries = [self._server(entry.host, entry.port, replica=False) for entry in self.options.servers]
+        nodes = dict.fromkeys([*self._known.values(), *entries])
+        for server in sorted(nodes, key=lambda server: server.answers.error is not None):
             try:
                 self._slots = self._read_slots(server)
-                return
+                break
             except redis.ResponseError as error:
                 if "cluster support disabled" in str(error):
                     raise ImproperlyConfigured(
@@ -115,12 +110,14 @@ class Clustered(Topology):
                 last = error
             except REDIS_ERRORS as error:
                 last = error
-        raise last
-
-    def after_fork(self) -> None:
-        """Do as Topology, and forget the lock of the first discovery."""
-        super().after_fork()
-        self._first.after_fork()
+        else:
+            raise last
+        used = {server for servers in self._slots.values() for server in servers}
+        self._known = {address: server for address, server in self._known.items() if server in used}
+        for server in used:
+            if server.probe_key and server not in self._slots.get(key_slot(server.probe_key.encode()), ()):
+                # It cannot answer for a slot that it does not have.
+                server.probe_key = ""
 
     def _read_slots(self, server: Server) -> dict[int, list[Server]]:
         """Return the slots with their nodes.
@@ -143,8 +140,14 @@ class Clustered(Topology):
         address = (host, port, replica)
         if address not in self._known:
             more: dict[str, Any] = {"redis_connect_func": _read_only} if replica else {}
-            self._known[address] = Server(f"{host}:{port}", pool_for(host, port, self.options, **more), host)
+            self._known[address] = Server(place(host, port), pool_for(host, port, self.options, **more), host)
         return self._known[address]
+
+
+@functools.cache
+def _key_in(slot: int) -> str:
+    """Return a key that is in the slot."""
+    return next(key for key in map(str, itertools.count()) if key_slot(key.encode()) == slot)
 
 
 def _read_only(connection: Any) -> None:

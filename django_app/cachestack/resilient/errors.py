@@ -20,6 +20,10 @@ class NotSentError(exceptions.ConnectionError):
     """There was no connection, so nothing has been sent."""
 
 
+class NoConnectionLeftError(NotSentError):
+    """This process has as many connections to the server as `max_connections` says, and all are in use."""
+
+
 class Meaning(enum.Enum):
     """What an error says about the operation."""
 
@@ -27,6 +31,8 @@ class Meaning(enum.Enum):
     SILENT = enum.auto()
     # As SILENT, but certainly nothing was done: no connection, or an answer that says so.
     AWAY = enum.auto()
+    # It is not the server: this process has no connection left.
+    CROWDED = enum.auto()
     # It answers, but takes no writes now; reads may go on.
     REFUSES_WRITES = enum.auto()
     # It will not do this one, whenever it is asked.
@@ -42,7 +48,6 @@ _AWAY = (
     NotSentError,
     exceptions.BusyLoadingError,
     exceptions.AuthenticationError,
-    exceptions.MaxConnectionsError,
     exceptions.ClusterError,
     exceptions.TryAgainError,
 )
@@ -56,6 +61,8 @@ _AWAY_CODES = re.compile(r"(?:^|caused error: )(?:BUSY|MASTERDOWN|NOAUTH)\b")
 
 def meaning(error: Exception) -> Meaning:
     """Return what the error says about the operation that raised it."""
+    if isinstance(error, NoConnectionLeftError):
+        return Meaning.CROWDED
     if isinstance(error, _AWAY):
         return Meaning.AWAY
     if isinstance(error, exceptions.ReadOnlyError):

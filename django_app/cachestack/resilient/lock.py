@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import suppress
 
 from .client import Client
-from .errors import CacheUnavailableError
 
 
 class Lock:
@@ -35,5 +33,4 @@ class Lock:
     def release(self) -> None:
         """Give up the lock, as long as it is surely ours; otherwise it ends by itself."""
         if self.is_ours:
-            with suppress(CacheUnavailableError):
-                self._client.release(self._key, self._token, self._begun + self._timeout)
+            self._client.release(self._key, self._token, self._begun + self._timeout)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from .client import Client, ClusterClient
@@ -49,7 +48,7 @@ def statistics() -> dict[str, dict[str, dict[str, Any]]]:
     return {
         client.options.alias: {
             server.name: {
-                **asdict(server.counts),
+                **vars(server.counts),
                 "errors": dict(server.counts.errors),
                 "away": None if server.answers.error is None else error_name(server.answers.error),
             }

@@ -5,8 +5,6 @@ https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 from __future__ import annotations
 
-import random
-from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -14,40 +12,44 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from redis.sentinel import Sentinel
 
-from .errors import REDIS_ERRORS
+from .errors import REDIS_ERRORS, NotSentError
 from .options import Options
 from .servers import Server, no_retry
-from .topology import OFFSETS, Once, Replicated, Topology, nobody, pool_for
+from .topology import Replicated, nobody, place, pool_for, role_of
 
 
 class Sentinelled(Replicated):
     """A leader and its replicas, as the Sentinels know them now."""
 
     def __init__(self, options: Options) -> None:
-        Topology.__init__(self, options)
         self._service = options.servers[0].host
         # redis-py gives it no types.
         sentinel: Any = Sentinel
         self._sentinel = sentinel(options.sentinels, sentinel_kwargs={**options.sentinel_kwargs, "retry": no_retry()})
-        self._known: dict[tuple[str, int], Server] = {}
-        self._offsets = deque(maxlen=OFFSETS)
-        self._next_replica = random.randrange(1000)
-        # Until a Sentinel has named the leader.
-        self.leader = nobody(options.servers[0].name, f"no Sentinel names a leader of {self._service}")
-        self.replicas = []
-        self._first = Once(self.discover)
+        # By address and role: what is known of a leader says nothing of what it is as a replica.
+        self._known: dict[tuple[str, int, bool], Server] = {}
+        super().__init__(options)
 
-    def choose(self, key: str, *, write: bool, leader: bool = False) -> Server:
-        """Return as Replicated does. The first call of a process asks the Sentinels itself."""
-        self._first()
-        self.tick()
-        return super().choose(key, write=write, leader=leader)
+    def _first_servers(self) -> list[Server]:
+        # Until a Sentinel has named the leader, which the first operation waits for.
+        return [nobody(self.options.servers[0].name, f"no Sentinel names a leader of {self._service}")]
+
+    @property
+    def _is_watched(self) -> bool:
+        return True
 
     def look(self) -> bool:
         """Ask the Sentinels who leads, then look at the replicas."""
         before = self.leader
-        with suppress(*REDIS_ERRORS, ImproperlyConfigured):
-            self.discover()
+        if self._is_in_trouble():
+            # The one that was asked last may be the one that does not know.
+            self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
+        try:
+            with suppress(*REDIS_ERRORS):
+                self.discover()
+                self.wrong = None
+        except ImproperlyConfigured as error:
+            self.wrong = error
         return super().look() or self.leader is not before
 
     def discover(self) -> None:
@@ -62,19 +64,18 @@ class Sentinelled(Replicated):
                     f"write the Sentinels' addresses, whose port is mostly 26379"
                 ) from error
             raise
-        self.replicas = [self._server(host, port) for host, port in replicas if (host, port) != tuple(address)]
-        leader = self._server(*address)
+        leader = self._server(address, leads=True)
+        role = role_of(leader)
+        if role is not None and role[0] != "leader":
+            raise NotSentError(f"a Sentinel names {leader.name}, which follows another server")
+        self.replicas = [self._server(other, leads=False) for other in replicas if other != address]
         if leader is not self.leader:
             self._offsets.clear()
             self.leader = leader
+        self._known = {key: server for key, server in self._known.items() if server in self.servers()}
 
-    def after_fork(self) -> None:
-        """Do as Topology, and forget the lock of the first discovery."""
-        super().after_fork()
-        self._first.after_fork()
-
-    def _server(self, host: str, port: int) -> Server:
-        address = (host, int(port))
-        if address not in self._known:
-            self._known[address] = Server(f"{host}:{port}", pool_for(host, int(port), self.options))
-        return self._known[address]
+    def _server(self, address: tuple[str, int], *, leads: bool) -> Server:
+        host, port = address[0], int(address[1])
+        if (host, port, leads) not in self._known:
+            self._known[host, port, leads] = Server(place(host, port), pool_for(host, port, self.options))
+        return self._known[host, port, leads]

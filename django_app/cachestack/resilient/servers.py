@@ -15,7 +15,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .errors import Meaning, NotSentError, meaning
+from .errors import Meaning, NoConnectionLeftError, NotSentError, meaning
 
 # A command and its arguments, as they are sent.
 Command = tuple[Any, ...]
@@ -34,6 +34,8 @@ _DRIVER: dict[str, Any] = (
     if hasattr(redis, "DriverInfo")
     else {}
 )
+# Seconds for which a failure is believed without another look.
+BELIEVED = 3.0
 # Seconds without use after which a connection is looked at before it is used again.
 IDLE = 1.0
 
@@ -53,7 +55,7 @@ def make_pool(address: Mapping[str, Any], options: Mapping[str, Any]) -> redis.C
 
 
 # An error that is an answer to a probe: the server is there.
-_ANSWERS = {Meaning.REFUSES_WRITES, Meaning.REFUSES, Meaning.WRONG_USE}
+_ANSWERS = {Meaning.REFUSES_WRITES, Meaning.REFUSES, Meaning.WRONG_USE, Meaning.CROWDED}
 
 
 class Breaker:
@@ -65,9 +67,16 @@ class Breaker:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.since = 0.0
+        self._seen = 0.0
+
+    @property
+    def is_recent(self) -> bool:
+        """Tell whether it failed just now: without traffic nobody has looked, and it may work for long."""
+        return time.monotonic() < self._seen + BELIEVED
 
     def open(self, error: Exception, since: float) -> bool:
         """Note a failure. Return True if it is the first."""
+        self._seen = time.monotonic()
         if self.error is not None:
             return False
         # In this order: who sees the error finds the time beside it.
@@ -142,8 +151,7 @@ class Server:
         try:
             connection: Any = self._free.pop()
         except IndexError:
-            connection = self.pool.make_connection()
-            connection.last_use = 0.0
+            connection = self._make_connection()
         try:
             connection.connect()
             if (surely or time.monotonic() - connection.last_use > IDLE) and _is_cut(connection):
@@ -155,6 +163,16 @@ class Server:
             if type(error) in (redis.ConnectionError, redis.TimeoutError):
                 raise NotSentError(str(error)) from error
             raise
+        return connection
+
+    def _make_connection(self) -> Any:
+        try:
+            connection: Any = self.pool.make_connection()
+        except NotSentError:
+            raise
+        except redis.ConnectionError as error:
+            raise NoConnectionLeftError(str(error)) from error
+        connection.last_use = 0.0
         return connection
 
     def run_one(self, *command: Any) -> Any:

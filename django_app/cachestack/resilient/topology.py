@@ -13,7 +13,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -27,8 +26,6 @@ from .servers import Server, make_pool
 # Seconds between two checks, and the least and the most of them while something is away.
 CHECK_INTERVAL = 1.0
 LEAST_INTERVAL, MOST_INTERVAL = 0.05, 1.0
-# How many looks at the leader's offset are remembered, far more than `max_lag` seconds hold.
-OFFSETS = 600
 
 
 class Topology(ABC):
@@ -44,6 +41,8 @@ class Topology(ABC):
         # Until when this thread or task reads from the leader, for its own writes may not be on the replicas yet.
         # Each alias has its own, and lives as long as the process.
         self._wrote_until: ContextVar[float] = ContextVar("wrote_until", default=0.0)
+        # What nobody can know before the servers are asked.
+        self.wrong: ImproperlyConfigured | None = None
 
     @abstractmethod
     def servers(self) -> list[Server]:
@@ -51,7 +50,7 @@ class Topology(ABC):
 
     @abstractmethod
     def choose(self, key: str, *, write: bool, leader: bool = False) -> Server:
-        """Return the server for an operation on the key; `leader`: never a replica. Raise NotSentError for none."""
+        """Return the server for an operation on the key; `leader`: never a replica."""
 
     @abstractmethod
     def look(self) -> bool:
@@ -61,8 +60,8 @@ class Topology(ABC):
         """Return the keys in groups of which each is for one server."""
         return [keys] if keys else []
 
-    def redirect(self, error: redis.exceptions.AskError) -> Server:
-        """Return the node that an answer MOVED or ASK names."""
+    def redirect(self, error: redis.exceptions.AskError, _server: Server) -> Server:
+        """Return the node that the server's answer MOVED or ASK names."""
         raise ImproperlyConfigured(
             f"CACHES[{self.options.alias!r}]: LOCATION has a node of a Redis Cluster; "
             f"write BACKEND 'cachestack.resilient.ClusterRedisCache'"
@@ -146,12 +145,21 @@ class Replicated(Topology):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.leader, *self.replicas = [
-            Server(server.name, pool_for(server.host, server.port, options, path=server.path))
-            for server in options.servers
-        ]
-        self._offsets: deque[tuple[float, int]] = deque(maxlen=OFFSETS)
+        self.leader, *self.replicas = self._first_servers()
+        # What the leader had, and when it was asked (time.monotonic), for `max_lag` seconds.
+        self._offsets: deque[tuple[float, int]] = deque()
         self._next_replica = random.randrange(1000)
+
+    def _first_servers(self) -> list[Server]:
+        return [
+            Server(server.name, pool_for(server.host, server.port, self.options, path=server.path))
+            for server in self.options.servers
+        ]
+
+    @property
+    def _is_watched(self) -> bool:
+        """Tell whether something can change that no operation would notice."""
+        return self.options.read_from == "replicas"
 
     def servers(self) -> list[Server]:
         """Return the leader and the replicas."""
@@ -159,9 +167,8 @@ class Replicated(Topology):
 
     def choose(self, _key: str, *, write: bool, leader: bool = False) -> Server:
         """Return the leader, or for a read the next replica that is there and not behind."""
-        if self.options.read_from == "leader":
-            return self.leader
-        self.tick()
+        if self._is_watched:
+            self.tick()
         if write or leader or not self.reads_replicas:
             return self.leader
         usable = [server for server in self.replicas if server.answers.error is None and not server.lags]
@@ -179,7 +186,7 @@ class Replicated(Topology):
 
         https://redis.io/docs/latest/commands/role/
         """
-        leads = _role(self.leader)
+        leads = role_of(self.leader)
         now = time.monotonic()
         if leads is not None and leads[0] == "leader":
             offset = leads[1]
@@ -187,41 +194,25 @@ class Replicated(Topology):
             if self._offsets and offset < self._offsets[-1][1]:
                 self._offsets.clear()
             self._offsets.append((now, offset))
-        due = [offset for when, offset in self._offsets if when <= now - self.options.max_lag]
+        while len(self._offsets) > 1 and self._offsets[1][0] <= now - self.options.max_lag:
+            self._offsets.popleft()
+        least = self._offsets[0][1] if self._offsets and self._offsets[0][0] <= now - self.options.max_lag else 0
         better = False
         for server in self.replicas:
-            follows = _role(server)
+            follows = role_of(server)
             if follows is None:
                 continue
             role, offset = follows
             # Without its leader a replica serves what it has, which is better than nothing unless that goes on alone.
-            lags = (leads is not None and role == "unlinked") or bool(due and offset < due[-1])
+            lags = (leads is not None and role == "unlinked") or 0 <= offset < least
             better = better or (server.lags and not lags)
             server.lags = lags
         return better
 
 
-class Once:
-    """A first look that only one thread takes, while the others wait for it. If it fails, the checks go on with it."""
-
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
-        self._done = False
-        self._lock = threading.Lock()
-
-    def __call__(self) -> None:
-        """Look, unless somebody did."""
-        if self._done:
-            return
-        with self._lock:
-            if not self._done:
-                with suppress(*REDIS_ERRORS):
-                    self._look()
-                self._done = True
-
-    def after_fork(self) -> None:
-        """Forget a lock that another thread of the parent process may have held."""
-        self._lock = threading.Lock()
+def place(host: str, port: int) -> str:
+    """Return the name of a server, as it stands in a URL."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def nobody(name: str, text: str) -> Server:
@@ -240,7 +231,7 @@ def pool_for(host: str, port: int, options: Options, *, path: str = "", **more: 
     return make_pool(address, {**options.connection, **more})
 
 
-def _role(server: Server) -> tuple[str, int] | None:
+def role_of(server: Server) -> tuple[str, int] | None:
     """Return ('leader', 'replica' or 'unlinked') and the offset that the server is at; None if it does not say."""
     if server.answers.error is not None:
         return None
