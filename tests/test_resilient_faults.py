@@ -7,9 +7,13 @@ import inspect
 import logging
 import os
 import shutil
+import socket
+import socketserver
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -234,6 +238,106 @@ def test_reads_go_on_where_only_writes_are_refused(farm: Farm, name: str) -> Non
     for _ in range(20):
         cache.set("key", "other")
         assert cache.get("key") == "value"
+
+
+ANSWERS = {
+    "garbage": b"HTTP/1.1 400 Bad Request\r\n\r\n<html>",
+    "an error of a proxy": b"-ERR upstream failure\r\n",
+    "DENIED": b"-DENIED Redis is running in protected mode\r\n",
+    "a number": b":7\r\n",
+    "half an answer": b"$100\r\nabc",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("backend", [RedisCache, SentinelRedisCache, ClusterRedisCache])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_is_no_redis_raises_nothing(backend: type[RedisCache], name: str) -> None:
+    def answer(request: socket.socket) -> None:
+        while request.recv(65536):
+            request.sendall(ANSWERS[name])
+            if not ANSWERS[name]:
+                break
+
+    with listening(answer) as port:
+        location, options = f"redis://127.0.0.1:{port}", {}
+        if backend is SentinelRedisCache:
+            location, options = f"redis://{SERVICE}", {"sentinels": [("127.0.0.1", port)]}
+        cache = make(backend, location, **options)
+        for call in calls(cache).values():
+            run(call)
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Listen on loopback and serve each connection in a thread. Yield the port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                serve(self.request)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    # Not server_close, which waits for clients that keep their connections in pools.
+    server.socket.close()
+
+
+def test_an_interrupted_connection_is_not_used_again(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted between AUTH and its answer, the next one to use it would read the answer for its own."""
+    server = farm.server(password="secret")
+    cache = make(RedisCache, server.url, password="secret", db=3)
+
+    def interrupted(connection: Any, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(redis.Connection, "read_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("key")
+    for number in range(3):
+        cache.set(f"key{number}", number)
+    assert [cache.get(f"key{number}") for number in range(3)] == [0, 1, 2]
+    assert len(server.client(3).keys("*")) == 3
+
+
+def test_no_password_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(request: socket.socket) -> None:
+        while request.recv(65536):
+            request.sendall(b"-ERR unknown command 'AUTH', with args beginning with: 'TOPSECRET'\r\n")
+
+    with listening(refuse) as port:
+        cache = make(RedisCache, f"redis://127.0.0.1:{port}", password="TOPSECRET", on_error="raise", retry_deadline=0)
+        with pytest.raises(CacheUnavailableError) as caught:
+            cache.get("key")
+        told = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
+        assert "refused the login" in told
+        assert "TOPSECRET" not in told + caplog.text + repr(cache._client.options)
+
+
+def test_values_that_do_not_come_through_cost_a_page_its_second_once(farm: Farm) -> None:
+    """What is small passes, so the server is there whenever somebody looks."""
+    server = farm.server()
+    real = make(RedisCache, server.url)
+    real.set("key", b"x" * 10_000)
+
+    def pass_on(request: socket.socket) -> None:
+        with socket.create_connection((server.host, server.port)) as upstream:
+            while data := request.recv(65536):
+                upstream.sendall(data)
+                answer = upstream.recv(65536)
+                if len(answer) < 1000:
+                    request.sendall(answer)
+
+    with listening(pass_on) as port:
+        cache = RedisCache(f"redis://127.0.0.1:{port}", {"KEY_PREFIX": real.key_prefix})
+        begun = time.monotonic()
+        for _ in range(10):
+            assert cache.get("key") is None
+        assert time.monotonic() - begun < 1.5
 
 
 def test_what_a_degraded_operation_returns(farm: Farm) -> None:

@@ -327,7 +327,8 @@ def test_no_forked_process_has_a_connection_of_its_parent(places: dict[str, dict
     """Also none to the node that was asked first, under another name than the cluster has for it."""
 
     def look(inherited: Any) -> None:
-        known = caches["default"]._cache.topology.servers()
+        cache: Any = caches["default"]
+        known = cache._cache.topology.servers()
         inherited.value = sum(len(server._free) for server in known)
 
     entry = places["cluster"]

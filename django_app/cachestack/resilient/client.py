@@ -33,7 +33,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 # Seconds after which one who waits for a server looks again by himself.
 PATIENCE = 0.1
 # Seconds for which a key that is missing is no mistake of the caller's after a write was given up.
-GRACE = 1.0
+GRACE = 5.0
 # Answers MOVED and ASK that an operation follows at once.
 MOST_REDIRECTS = 5
 
@@ -143,7 +143,7 @@ class Client:
                 return delta
             raise ValueError(f"Key '{key}' not found.")
         total = found if found is DEGRADED else self._one(("INCRBY", key, delta), WRITE_ONCE)
-        return delta if total is DEGRADED else int(total)
+        return total if isinstance(total, int) else delta
 
     @property
     def is_degraded(self) -> bool:
@@ -208,7 +208,7 @@ class Client:
     def _fetch(self, keys: list[str]) -> Sequence[Any]:
         """Return the stored values, None for a key that has none or could not be asked for."""
         data = self._one(("MGET", *keys), READ_VALUES)
-        return [None] * len(keys) if data is DEGRADED else data
+        return data if isinstance(data, list) else [None] * len(keys)
 
     def _remove(self, keys: list[str]) -> list[str]:
         """Delete the keys. Return those that may still be there."""
@@ -227,6 +227,8 @@ class Client:
 
     def _decode(self, key: str, data: bytes) -> Any:
         try:
+            if not isinstance(data, bytes):
+                raise UnreadableValueError("the server has answered with something else")
             return self._codec.decode(key, data)
         except UnreadableValueError as error:
             self.journal.note(f"a value was read as a miss: {error}")
@@ -241,7 +243,7 @@ class Client:
         """Run the commands on the server that has the key, again until it works or the deadline is over.
 
         `errors`: an error of one command is its own answer alone. Returns the answers, or DEGRADED for an operation
-        that was given up; where `on_error` is 'raise' that is a CacheUnavailableError. Raises what the caller did wrong.
+        that was given up; where `on_error` is 'raise' that is a CacheUnavailableError. Raises the caller's mistakes.
         """
         if not way.write:
             return self._try(commands, key, way, errors)

@@ -73,8 +73,7 @@ class Clustered(Topology):
             self._redirected = True
             self._next_check = 0.0
             self.tick()
-        # A node that knows no name to tell means the one that was asked.
-        return self._server(error.host or server.host, error.port, replica=False)
+        return self._server(_host(error.host, server), error.port, replica=False)
 
     def look(self) -> bool:
         """Ask who has which slots, if there is a reason to."""
@@ -125,12 +124,13 @@ class Clustered(Topology):
         https://redis.io/docs/latest/commands/cluster-slots/
         """
         slots: dict[int, list[Server]] = {}
-        for first, last, *nodes in server.run_one("CLUSTER", "SLOTS"):
+        answer = server.run_one("CLUSTER", "SLOTS")
+        if not isinstance(answer, list):
+            raise NotSentError(f"{server.name} answers like no Redis")
+        for first, last, *nodes in answer:
             servers = []
             for index, (host, port, *_) in enumerate(nodes):
-                # A node that knows no name of its own yet has none to tell.
-                name = host.decode() if host else server.host
-                servers.append(self._server(name, int(port), replica=index > 0))
+                servers.append(self._server(_host(host, server), int(port), replica=index > 0))
             slots.update(dict.fromkeys(range(first, last + 1), servers))
         if not slots:
             raise NotSentError(f"{server.name} knows no slots")
@@ -142,6 +142,15 @@ class Clustered(Topology):
             more: dict[str, Any] = {"redis_connect_func": _read_only} if replica else {}
             self._known[address] = Server(place(host, port), pool_for(host, port, self.options, **more), host)
         return self._known[address]
+
+
+def _host(host: Any, answering: Server) -> str:
+    """Return where a node is; one that knows no name for itself has none to tell, and means the node that answers.
+
+    https://redis.io/docs/latest/commands/cluster-slots/
+    """
+    name = host.decode() if isinstance(host, bytes) else host
+    return name if name and name != "?" else answering.host
 
 
 @functools.cache

@@ -35,7 +35,7 @@ class Meaning(enum.Enum):
     CROWDED = enum.auto()
     # It answers, but takes no writes now; reads may go on.
     REFUSES_WRITES = enum.auto()
-    # It will not do this one, whenever it is asked.
+    # It will not do this one, whenever it is asked, or does not say why: no permission, no memory, or no Redis at all.
     REFUSES = enum.auto()
     # The caller's mistake, such as incr of a text.
     WRONG_USE = enum.auto()
@@ -52,11 +52,18 @@ _AWAY = (
     exceptions.TryAgainError,
 )
 # RedisClusterException too: it can hide that the connection broke, when no node tells what the cluster looks like now.
-_SILENT = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisClusterException, OSError)
-_REFUSES = (exceptions.NoPermissionError, exceptions.OutOfMemoryError)
-# redis-py has no classes for these. In a pipeline it puts words of its own before the server's.
-_REFUSES_WRITES_CODES = re.compile(r"(?:^|caused error: )(?:NOREPLICAS|MISCONF)\b")
-_AWAY_CODES = re.compile(r"(?:^|caused error: )(?:BUSY|MASTERDOWN|NOAUTH)\b")
+_SILENT = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.InvalidResponse,
+    exceptions.RedisClusterException,
+    OSError,
+)
+# redis-py has no classes for these.
+_REFUSES_WRITES_CODES = ("NOREPLICAS", "MISCONF")
+_AWAY_CODES = ("BUSY", "MASTERDOWN", "NOAUTH")
+# What a server says to a command that does not fit the value, or the number in it.
+_WRONG_USE_WORDS = re.compile(r"WRONGTYPE|not an integer|not a valid float|would overflow|out of range|invalid expire")
 
 
 def meaning(error: Exception) -> Meaning:
@@ -67,13 +74,14 @@ def meaning(error: Exception) -> Meaning:
         return Meaning.AWAY
     if isinstance(error, exceptions.ReadOnlyError):
         return Meaning.REFUSES_WRITES
-    if isinstance(error, _REFUSES):
-        return Meaning.REFUSES
     if isinstance(error, _SILENT):
         return Meaning.SILENT
     text = str(error)
-    if _REFUSES_WRITES_CODES.search(text):
+    if text.startswith(_REFUSES_WRITES_CODES):
         return Meaning.REFUSES_WRITES
-    if _AWAY_CODES.search(text):
+    if text.startswith(_AWAY_CODES):
         return Meaning.AWAY
-    return Meaning.WRONG_USE
+    # redis-py's own DataError is a mistake, too: a value that cannot be sent.
+    if isinstance(error, exceptions.DataError) or _WRONG_USE_WORDS.search(text):
+        return Meaning.WRONG_USE
+    return Meaning.REFUSES

@@ -64,6 +64,9 @@ class Sentinelled(Replicated):
                     f"write the Sentinels' addresses, whose port is mostly 26379"
                 ) from error
             raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # redis-py takes the answers for what they should be.
+            raise NotSentError("a Sentinel answers like none") from error
         leader = self._server(address, leads=True)
         role = role_of(leader)
         if role is not None and role[0] != "leader":

@@ -34,6 +34,8 @@ _DRIVER: dict[str, Any] = (
     if hasattr(redis, "DriverInfo")
     else {}
 )
+# Seconds within which a failure after a success belongs to the failures before, and the least to wait then.
+FLAPPING, LEAST_HOLD = 5.0, 0.5
 # Seconds for which a failure is believed without another look.
 BELIEVED = 3.0
 # Seconds without use after which a connection is looked at before it is used again.
@@ -67,7 +69,7 @@ class Breaker:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.since = 0.0
-        self._seen = 0.0
+        self._seen = self._opened_at = self._closed_at = self._hold = 0.0
 
     @property
     def is_recent(self) -> bool:
@@ -75,19 +77,29 @@ class Breaker:
         return time.monotonic() < self._seen + BELIEVED
 
     def open(self, error: Exception, since: float) -> bool:
-        """Note a failure. Return True if it is the first."""
-        self._seen = time.monotonic()
-        if self.error is not None:
+        """Note a failure of what began at `since`. Return True if that is news."""
+        now = self._seen = time.monotonic()
+        # What began before the last success says nothing of the time after it.
+        if self.error is not None or since < self._closed_at:
             return False
-        # In this order: who sees the error finds the time beside it.
-        self.since = since
+        if since < self._closed_at + FLAPPING:
+            # The look at it succeeds and the operations do not: large values that do not come through, say.
+            self._hold = min(max(LEAST_HOLD, 2 * self._hold), FLAPPING)
+        else:
+            self.since, self._hold = since, 0.0
+        self._opened_at = now
+        # The last of all: who sees it finds the times beside it.
         self.error = error
         return True
 
     def close(self) -> bool:
-        """Note a success. Return True if it was open."""
-        was_open, self.error = self.error is not None, None
-        return was_open
+        """Note a success. Return True if that is news, which it is not too soon after failures in a row."""
+        now = time.monotonic()
+        if self.error is None or now < self._opened_at + self._hold:
+            return False
+        self._closed_at = now
+        self.error = None
+        return True
 
 
 @dataclass
@@ -158,7 +170,12 @@ class Server:
                 connection.disconnect()
                 connection.connect()
         except BaseException as error:
+            # It may be logged in, or at its database, or neither.
+            connection.disconnect()
             self._free.append(connection)
+            if isinstance(error, redis.ResponseError):
+                # What a server says to a login can have the password in it.
+                raise NotSentError(f"the server refused the login ({type(error).__name__})") from None
             # The subclasses are answers, such as a wrong password.
             if type(error) in (redis.ConnectionError, redis.TimeoutError):
                 raise NotSentError(str(error)) from error

@@ -239,6 +239,8 @@ def role_of(server: Server) -> tuple[str, int] | None:
         answer = server.run_one("ROLE")
     except REDIS_ERRORS:
         return None
+    if not isinstance(answer, list):
+        return None
     words = [word.decode() if isinstance(word, bytes) else word for word in answer]
     if words[0] == "master":
         return "leader", int(words[1])
