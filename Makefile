@@ -53,7 +53,7 @@ test-%: dev
 	python molecule/run.py $*
 
 bench: dev ## Measure the cache clients against each other
-	python bench/run.py
+	python bench/run.py $(ARGS)
 
 docs: dev ## Write the table of variables in README.md
 	python docs/generate.py

@@ -745,7 +745,7 @@ def test_a_leader_that_returns_is_not_held_against_its_past(farm: Farm) -> None:
         servers[0].start()
         assert wait_for(lambda: servers[0].client().info("replication")["role"] == "slave")
         assert wait_for(lambda: farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE))
-        assert wait_for(lambda: leads(servers[0]))
+        assert wait_for(lambda: leads(servers[0]), 60)
         before = load.done
         assert wait_for(lambda: load.done > before + 500)
     assert load.errors == []

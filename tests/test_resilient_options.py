@@ -391,7 +391,7 @@ def test_an_alias_of_sessions_raises_also_where_another_one_is_the_same(place: s
     caches = {"default": entry(), "web": entry()}
     with override_settings(CACHES=caches, SESSION_ENGINE=SESSIONS, SESSION_CACHE_ALIAS=place):
         options = parse("server", URL, {})
-        assert (options.on_error, options.retry_deadline) == ("raise", 10.0)
+        assert (options.on_error, options.retry_deadline) == ("raise", 2.0)
         assert parse("server", "redis://other", {}).on_error == "miss"
 
 

@@ -156,8 +156,8 @@ def test_the_summary(nodes: Nodes, hostvars: Hostvars) -> None:
         "django_app_status": {"url": "http://127.0.0.1:8000/readyz", "json": {"status": "ok"}},
         "django_app_secret_key": "opensesame",
     }
-    assert deployment_summary(list(hostvars), hostvars, iter(nodes), "replication").splitlines() == [
-        "mode     replication",
+    assert deployment_summary(list(hostvars), hostvars, iter(nodes), "replication", "resilient").splitlines() == [
+        "mode     replication             client resilient",
         "Django   http://127.0.0.1:8000/  app-1, caches: ok",
         "leader   192.0.2.11:6379         redis-1, redis 7.0.15",
         "replica  192.0.2.12:6379         redis-2, valkey 9.1.2 connected",
@@ -167,22 +167,22 @@ def test_the_summary(nodes: Nodes, hostvars: Hostvars) -> None:
 
 def test_the_summary_of_locmem() -> None:
     hostvars = {"app-1": {"django_app_status": {"url": "http://h:8000/readyz", "status": -1}}}
-    assert deployment_summary(["app-1"], hostvars, [], "locmem").splitlines() == [
-        "mode    locmem",
+    assert deployment_summary(["app-1"], hostvars, [], "locmem", "builtin").splitlines() == [
+        "mode    locmem          client builtin",
         "Django  http://h:8000/  app-1, caches: does not answer",
     ]
 
 
 def test_the_summary_of_an_ipv6_server(nodes: Nodes, hostvars: Hostvars) -> None:
     node = {**nodes[0], "address": "2001:db8::1"}
-    assert "leader  [2001:db8::1]:6379  redis-1" in deployment_summary([], hostvars, [node], "standalone")
+    assert "leader  [2001:db8::1]:6379  redis-1" in deployment_summary([], hostvars, [node], "standalone", "builtin")
 
 
 @pytest.mark.parametrize("reply", [None, {}])
 def test_a_server_that_was_not_asked_is_said_to_be(nodes: Nodes, hostvars: Hostvars, reply: Any) -> None:
     """`--limit app-1` asks no server."""
     hostvars["redis-2"]["redis_reply"] = reply
-    line = deployment_summary([], hostvars, nodes, "replication").splitlines()[2]
+    line = deployment_summary([], hostvars, nodes, "replication", "builtin").splitlines()[2]
     assert line == "replica  192.0.2.12:6379  redis-2, was not asked"
 
 

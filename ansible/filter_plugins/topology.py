@@ -62,10 +62,10 @@ def cachecheck_faults(
 
 
 def deployment_summary(
-    hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str
+    hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str, client: str
 ) -> str:
     """What runs where, a line for each server, for people; never a secret."""
-    rows = [("mode", mode, "")]
+    rows = [("mode", mode, f"client {client}")]
     for host in hosts:
         status = hostvars[host].get("django_app_status")
         if status:

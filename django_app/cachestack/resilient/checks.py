@@ -128,7 +128,8 @@ def _ask_sentinel(alias: Alias, host: str, port: int) -> checks.CheckMessage | N
     if isinstance(answer, _REFUSED):
         return checks.Error(
             f"{where}, which refuses the user name and password for SENTINEL MASTERS.",
-            hint="Write username and password of the Sentinels in OPTIONS['sentinel_kwargs'].",
+            hint="Write username and password of the Sentinels in OPTIONS['sentinel_kwargs']; or this is a data node, "
+            "and the port of the Sentinels is mostly 26379.",
             id="cachestack.E004",
         )
     if isinstance(answer, redis.ResponseError) and "unknown command" in str(answer).lower():

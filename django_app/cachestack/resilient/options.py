@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from .rules import (
     CONNECTION,
@@ -95,7 +97,7 @@ def parse(kind: str, location: Any, params: Mapping[str, Any], alias: str | None
     Without `alias`, which Django does not tell its backends, it is looked up. Raises WrongOptionsError.
     """
     params = _beside_location(params)
-    aliases = _aliases_of(location, params) if alias is None else [alias]
+    aliases = _aliases_of(kind, location, params) if alias is None else [alias]
     parser = _Parser(kind, aliases, location, params)
     options = parser.options()
     if options is None:
@@ -103,12 +105,14 @@ def parse(kind: str, location: Any, params: Mapping[str, Any], alias: str | None
     return options
 
 
-def _aliases_of(location: Any, params: Mapping[str, Any]) -> list[str]:
+def _aliases_of(kind: str, location: Any, params: Mapping[str, Any]) -> list[str]:
     """Return the names under which settings.CACHES has this entry: none, one, or more that share a client."""
     found = []
     for name, entry in settings.CACHES.items():
         if entry.get("LOCATION", "") == location and _beside_location(entry) == params:
-            found.append(str(name))
+            with suppress(ImportError, KeyError):
+                if getattr(import_string(entry["BACKEND"]), "kind", None) == kind:
+                    found.append(str(name))
     return found
 
 
@@ -140,8 +144,7 @@ class _Parser:
             return None
         policy = {name: given[name] for name in POLICY if name in given}
         policy.setdefault("on_error", "raise" if self._holds_sessions() else "miss")
-        # Who would rather wait than lose something waits for a failover.
-        policy.setdefault("retry_deadline", 0.5 if policy["on_error"] == "miss" else 10.0)
+        policy.setdefault("retry_deadline", self._deadline(policy["on_error"]))
         if self.kind == "sentinel":
             policy["sentinels"] = tuple((host, port) for host, port in given["sentinels"])
             timeouts = ("socket_timeout", "socket_connect_timeout", "protocol")
@@ -329,6 +332,12 @@ class _Parser:
         rules = {**CONNECTION, **TCP, **TLS, **DATABASE}
         connection.update({name: value for name, value in self.given.items() if name in rules})
         return _consistent_tls(connection)
+
+    def _deadline(self, on_error: str) -> float:
+        if on_error == "miss":
+            return 0.5
+        # Who would rather wait than lose something waits for a restart, or a failover where there is one.
+        return 2.0 if self.kind == "server" else 10.0
 
     def _holds_sessions(self) -> bool:
         return bool(settings.SESSION_ENGINE == CACHE_SESSIONS and settings.SESSION_CACHE_ALIAS in self.aliases)

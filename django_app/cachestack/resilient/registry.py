@@ -42,8 +42,9 @@ def shared_client(kind: str, location: Any, params: Mapping[str, Any]) -> Client
 def statistics() -> dict[str, dict[str, dict[str, Any]]]:
     """Return what came of the operations of this process: {alias: {server: counts}}.
 
-    The counts are operations, hits, misses, errors ({class: number}), degraded, seconds (of all operations together)
-    and slowest (seconds); `away` is None, or the class of the error since which the server has not answered.
+    The counts are operations, hits (also of values that cannot be read), misses, errors ({class: number}), degraded
+    (operations given up), seconds (of all operations together) and slowest (seconds). `away` is None, or the class of
+    the error since which the server has not answered.
     """
     return {
         client.options.alias: {
