@@ -31,8 +31,8 @@ from servers import SERVICE, Farm, RedisServer, is_whole, wait_for
 
 pytestmark = pytest.mark.usefixtures("django_project")
 
-# Seconds: what a page with ten calls may take, and how soon everything works again.
-PAGE = 1.0
+# Seconds: what a page with ten calls may take, a second and what a busy machine adds; how soon everything works again.
+PAGE = 1.5
 HEALED = 5.0
 # For those who rather wait than lose something.
 PATIENT = {"on_error": "raise", "retry_deadline": 15.0}
@@ -406,7 +406,7 @@ def test_a_restart_costs_no_error(farm: Farm) -> None:
     server = farm.server(appendonly="yes")
     cache = make(RedisCache, server.url, **PATIENT)
     with Load(cache, threads=4) as load:
-        wait_for(lambda: load.done > 100)
+        assert wait_for(lambda: load.done > 100)
         server.stop()
         server.start()
         before = load.done
@@ -561,7 +561,7 @@ def urls(servers: list[RedisServer]) -> list[str]:
 
 
 def test_reads_are_spread_over_the_replicas(replicated: list[RedisServer]) -> None:
-    cache = make(RedisCache, urls(replicated), read_from="replicas", read_your_writes=0)
+    cache = make(RedisCache, urls(replicated), read_from="replicas", read_your_writes=0, **CALM)
     before = [server.client().info("commandstats").get("cmdstat_get", {}).get("calls", 0) for server in replicated]
     for _ in range(100):
         cache.get("key")
@@ -656,6 +656,7 @@ def test_nobody_misses_what_he_wrote(replicated: list[RedisServer]) -> None:
     """100,000 times set, then get, by 16 threads."""
     cache = make(RedisCache, urls(replicated), read_from="replicas", **CALM, retry_deadline=10.0)
     stale: list[tuple[str, int, Any]] = []
+    done = [0] * 16
 
     def work(thread: int) -> None:
         for number in range(100_000 // 16):
@@ -664,13 +665,24 @@ def test_nobody_misses_what_he_wrote(replicated: list[RedisServer]) -> None:
             got = cache.get(key)
             if got != number:
                 stale.append((key, number, got))
+            done[thread] += 1
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert sum(done) == 100_000
     assert stale == []
+
+
+def test_without_that_somebody_would(replicated: list[RedisServer]) -> None:
+    """So that the test above can fail."""
+    cache = make(RedisCache, urls(replicated), read_from="replicas", read_your_writes=0, **CALM)
+    for server in replicated[1:]:
+        server.ask("CLIENT PAUSE", "2000", "WRITE")
+    cache.set("key", "value")
+    assert cache.get("key") is None
 
 
 def test_a_task_reads_what_it_wrote(replicated: list[RedisServer]) -> None:
@@ -707,11 +719,13 @@ def test_nobody_notices_a_failover(farm: Farm, fault: str, read_from: str) -> No
         begun = time.monotonic()
         before = load.done
         assert wait_for(lambda: load.done > before + 500)
-        gap = time.monotonic() - begun
+        healed = time.monotonic()
+        before = load.done
+        assert wait_for(lambda: load.done > before + 500)
     assert load.errors == []
     # A leader that dies takes with it what it has acknowledged and not yet passed on.
-    assert [wrong for wrong in load.wrong if wrong.written < begun - 0.1] == []
-    assert gap < 1 + 3 + 2
+    assert [wrong for wrong in load.wrong if not begun - 0.1 < wrong.written < healed] == []
+    assert healed - begun < 1 + 3 + 2
     old = {key: number for key, (number, written) in load.acknowledged.items() if written < begun - 0.1}
     assert {key: number for key, number in old.items() if cache.get(key) != number} == {}
 
@@ -817,8 +831,12 @@ def test_nobody_notices_that_a_primary_dies(farm: Farm, fault: str, read_from: s
         assert wait_for(lambda: nodes[3].client().info("replication")["role"] == "master")
         before = load.done
         assert wait_for(lambda: load.done > before + 500)
+        healed = time.monotonic()
+        assert wait_for(lambda: load.done > before + 1000)
     assert load.errors == []
-    assert [wrong for wrong in load.wrong if wrong.written < begun - 0.1] == []
+    assert [wrong for wrong in load.wrong if not begun - 0.1 < wrong.written < healed] == []
+    old = {key: number for key, (number, written) in load.acknowledged.items() if written < begun - 0.1}
+    assert {key: number for key, number in old.items() if cache.get(key) != number} == {}
 
 
 def test_nobody_notices_that_slots_move(farm: Farm) -> None:

@@ -54,7 +54,7 @@ class Clustered(Topology):
         if servers is None:
             return self._nobody
         if not (write or leader) and self.reads_replicas:
-            usable = [server for server in servers[1:] if server.answers.error is None]
+            usable = [server for server in servers[1:] if self._is_usable(server)]
             if usable:
                 self._next_replica += 1
                 return usable[self._next_replica % len(usable)]

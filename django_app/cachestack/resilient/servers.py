@@ -128,6 +128,8 @@ class Server:
         self.answers = Breaker()
         self.takes_writes = Breaker()
         self.probe_key = ""
+        # When it last answered (time.monotonic).
+        self.answered_at = 0.0
         # A replica that is behind, or that lost its leader while others have it.
         self.lags = False
         self.counts = Counts()
@@ -154,7 +156,7 @@ class Server:
             connection.disconnect()
             self._free.append(connection)
             raise
-        connection.last_use = time.monotonic()
+        self.answered_at = connection.last_use = time.monotonic()
         self._free.append(connection)
         return answers
 

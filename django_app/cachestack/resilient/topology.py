@@ -128,6 +128,11 @@ class Topology(ABC):
             with self.changed:
                 self.changed.notify_all()
 
+    def _is_usable(self, server: Server) -> bool:
+        """Tell whether a replica can be read from. Where one hangs, the others have to show first that they do not."""
+        trouble = self._trouble_since
+        return server.answers.error is None and (trouble is None or server.answered_at > trouble)
+
     def _is_in_trouble(self) -> bool:
         return any(server.breaker(write=True) for server in self.servers())
 
@@ -171,7 +176,7 @@ class Replicated(Topology):
             self.tick()
         if write or leader or not self.reads_replicas:
             return self.leader
-        usable = [server for server in self.replicas if server.answers.error is None and not server.lags]
+        usable = [server for server in self.replicas if self._is_usable(server) and not server.lags]
         if not usable:
             return self.leader
         self._next_replica += 1
