@@ -98,6 +98,21 @@ def run(call: Callable[[], Any]) -> Any:
     return asyncio.run(awaited())
 
 
+def run_all(cache: Any) -> None:
+    """Run every operation, one after the other."""
+    for call in calls(cache).values():
+        run(call)
+
+
+def seconds_of_a_page(cache: Any) -> float:
+    """Make ten calls, as a page does. Return how long it took."""
+    begun = time.monotonic()
+    for _ in range(5):
+        cache.get("key")
+        cache.set("key", "value")
+    return time.monotonic() - begun
+
+
 class Fault:
     """Something that can be wrong with a server, and undone."""
 
@@ -196,13 +211,8 @@ def test_no_operation_raises_and_a_page_is_not_held_up(farm: Farm, name: str) ->
     cache.set_many({"key": "value", "number": 1})
     fault.hurt(server)
 
-    begun = time.monotonic()
-    for _ in range(5):
-        cache.get("key")
-        cache.set("key", "value")
-    assert time.monotonic() - begun < PAGE
-    for call in calls(cache).values():
-        run(call)
+    assert seconds_of_a_page(cache) < PAGE
+    run_all(cache)
 
     fault.heal(server)
     assert wait_for(lambda: cache.set_many({"key": "again"}) == [] and cache.get("key") == "again", HEALED)
@@ -264,8 +274,7 @@ def test_what_is_no_redis_raises_nothing(backend: type[RedisCache], name: str) -
         if backend is SentinelRedisCache:
             location, options = f"redis://{SERVICE}", {"sentinels": [("127.0.0.1", port)]}
         cache = make(backend, location, **options)
-        for call in calls(cache).values():
-            run(call)
+        run_all(cache)
 
 
 @contextmanager
@@ -807,8 +816,7 @@ def test_without_sentinels_and_servers_nothing_raises(farm: Farm) -> None:
         process.stop()
     cache = make(SentinelRedisCache, f"redis://{SERVICE}", sentinels=sentinels)
     begun = time.monotonic()
-    for call in calls(cache).values():
-        run(call)
+    run_all(cache)
     assert time.monotonic() - begun < 3
     for process in farm.servers:
         process.start()
@@ -883,8 +891,7 @@ def test_what_other_primaries_have_goes_on(farm: Farm, fault: str) -> None:
     assert 20 < len(found) < 80
     failed = cache.set_many(data)
     assert sorted(failed) == sorted(set(data) - set(found))
-    for call in calls(cache).values():
-        run(call)
+    run_all(cache)
     FAULTS[fault].heal(nodes[0])
     assert wait_for(lambda: cache.set_many(data) == [], HEALED)
 
@@ -948,13 +955,8 @@ def test_a_cluster_that_is_down_raises_nothing(farm: Farm) -> None:
     for node in nodes:
         node.ask("CLUSTER DELSLOTSRANGE", 0, 100)
     assert wait_for(lambda: all(node.ask("CLUSTER INFO")["cluster_state"] == "fail" for node in nodes))
-    begun = time.monotonic()
-    for _ in range(5):
-        cache.get("key")
-        cache.set("key", "value")
-    assert time.monotonic() - begun < PAGE
-    for call in calls(cache).values():
-        run(call)
+    assert seconds_of_a_page(cache) < PAGE
+    run_all(cache)
     nodes[0].ask("CLUSTER ADDSLOTSRANGE", 0, 100)
     assert wait_for(lambda: cache.set_many({"key": 1}) == [], HEALED)
 

@@ -176,8 +176,10 @@ class Server:
             connection.disconnect()
             self._free.append(connection)
             if isinstance(error, redis.ResponseError):
-                # What a server says to a login can have the password in it.
-                raise NotSentError(f"the server refused the login ({type(error).__name__})") from None
+                # It may quote what it does not understand.
+                secret = str(self.pool.connection_kwargs.get("password") or "")
+                reason = type(error).__name__ if secret and secret in str(error) else str(error)
+                raise NotSentError(f"the server refused the login: {reason}") from None
             # The subclasses are answers, such as a wrong password.
             if type(error) in (redis.ConnectionError, redis.TimeoutError):
                 raise NotSentError(str(error)) from error
