@@ -296,6 +296,21 @@ def test_only_the_alias_of_the_sessions_is_theirs(client: str) -> None:
     assert [len(caches[name]["LOCATION"]) for name in ("default", "dj_session")] == [3, 1]
 
 
+def test_only_lost_sessions_are_errors() -> None:
+    caches = django_caches(
+        {"default": {}, "dj_session": {}, "strict": {"on_error": "raise"}},
+        "replication",
+        RESILIENT,
+        SERVERS,
+        session_alias="dj_session",
+    )
+    assert {name: cache["OPTIONS"]["on_error"] for name, cache in caches.items()} == {
+        "default": "miss",
+        "dj_session": "raise",
+        "strict": "raise",
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "connection", "wanted"),
     [

@@ -384,6 +384,17 @@ def test_what_a_degraded_operation_returns(farm: Farm) -> None:
         assert alone is False, "let in, but not alone"
 
 
+def test_a_counter_that_could_not_be_stored_is_no_mistake(farm: Farm) -> None:
+    server = farm.server()
+    cache = make(RedisCache, server.url)
+    with pytest.raises(ValueError, match="not found"):
+        cache.incr("number")
+    FAULTS["out of memory"].hurt(server)
+    cache.set("number", 5)
+    assert cache.incr("number", 3) == 3
+    assert cache.incr_version("number") == 2
+
+
 def test_what_may_have_been_done_is_not_done_again(farm: Farm) -> None:
     """The server has got it, and the answer comes too late: repeated, it would be done once it goes on."""
     server = farm.server()
@@ -866,6 +877,25 @@ def test_nobody_notices_that_slots_move(farm: Farm) -> None:
     assert load.wrong == []
     assert cache.get_many(load.acknowledged) == {key: number for key, (number, _) in load.acknowledged.items()}
     assert new.client().dbsize() > 0
+
+
+def test_a_key_that_has_moved_ahead_of_its_slot_is_asked_for_there(farm: Farm) -> None:
+    """The answer is ASK, and the new node says no to who does not ask."""
+    nodes = farm.cluster(primaries=2, replicas=0)
+    cache = make(ClusterRedisCache, urls(nodes))
+    cache.set_many({"key": "value", "number": 1})
+    for key in map(cache.make_key, ("key", "number")):
+        slot = nodes[0].ask("CLUSTER KEYSLOT", key)
+        source, target = sorted(nodes, key=lambda node: node.ask("CLUSTER COUNTKEYSINSLOT", slot), reverse=True)
+        source_id, target_id = (server.ask("CLUSTER MYID").decode() for server in (source, target))
+        target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
+        source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+        source.ask("MIGRATE", target.host, target.port, key, 0, 5000)
+    assert cache.get("key") == "value"
+    assert cache.get_many(["key", "number"]) == {"key": "value", "number": 1}
+    assert cache.incr("number") == 2
+    cache.set("key", "other")
+    assert cache.get("key") == "other"
 
 
 def _move_slot(slot: int, source: RedisServer, target: RedisServer, nodes: list[RedisServer]) -> None:

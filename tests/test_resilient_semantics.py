@@ -194,13 +194,13 @@ def test_ttl(places: dict[str, dict[str, Any]], mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["tcp", "sentinel", "cluster"])
 def test_a_lock_lets_one_in_at_a_time(places: dict[str, dict[str, Any]], mode: str) -> None:
-    inside, most, computed = 0, 0, []
+    inside, most, computed, alone_in_there = 0, 0, [], []
 
     def work() -> None:
         nonlocal inside, most
         cache: Any = caches["default"]
         with cache.lock("report", 30) as alone:
-            assert alone
+            alone_in_there.append(alone)
             inside += 1
             most = max(most, inside)
             if cache.get("report") is None:
@@ -214,7 +214,7 @@ def test_a_lock_lets_one_in_at_a_time(places: dict[str, dict[str, Any]], mode: s
             thread.start()
         for thread in threads:
             thread.join()
-    assert (most, len(computed)) == (1, 1)
+    assert (most, len(computed), alone_in_there) == (1, 1, [True] * 8)
 
 
 def test_a_lock_ends_by_itself_and_who_comes_late_frees_nobody_elses(places: dict[str, dict[str, Any]]) -> None:
@@ -230,7 +230,18 @@ def test_a_lock_ends_by_itself_and_who_comes_late_frees_nobody_elses(places: dic
             assert again
 
 
-def test_a_task_waits_for_a_lock_without_holding_up_the_others(places: dict[str, dict[str, Any]]) -> None:
+def test_a_task_waits_for_a_lock_without_holding_up_the_others(
+    places: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep, slept = time.sleep, []
+
+    def watched(seconds: float) -> None:
+        if threading.current_thread() is threading.main_thread():
+            slept.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", watched)
+
     async def work() -> list[str]:
         cache: Any = caches["default"]
         order = []
@@ -247,6 +258,7 @@ def test_a_task_waits_for_a_lock_without_holding_up_the_others(places: dict[str,
 
     with override_settings(CACHES={"default": {**places["tcp"], "KEY_PREFIX": "task"}}):
         assert asyncio.run(work()) == ["held", "freed", "held", "freed"]
+    assert slept == []
 
 
 class Bomb:
