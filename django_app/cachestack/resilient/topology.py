@@ -91,9 +91,11 @@ class Topology(ABC):
             return
         try:
             threading.Thread(target=self._check, name="cachestack-check", daemon=True).start()
-        except RuntimeError:
-            # The interpreter is shutting down, or there are no threads left: the next operation tries again.
+        except BaseException as error:
             self._checking.release()
+            # Without threads, or while the interpreter shuts down, the next operation tries again.
+            if not isinstance(error, RuntimeError):
+                raise
 
     def wait(self, seconds: float) -> None:
         """Wait until something is better than it was, for so many seconds at most."""
