@@ -220,8 +220,9 @@ def _resilient(
     words = {key: alias[key] for key in ("serializer", "compressor") if alias.get(key, "none") != "none"}
     if len(servers) > 1:
         words["read_from"] = "replicas"
-    if ca_file and any(node.get("tls") and not node.get("socket") for node in servers):
-        words["ssl_ca_certs"] = ca_file
+    tls = _tls(servers, ca_file)
+    if "ssl_ca_certs" in tls:
+        words["ssl_ca_certs"] = tls["ssl_ca_certs"]
     if password:
         words["password"] = password
     options = {"db": alias.get("db", 0), "on_error": alias["on_error"], **words, **(alias.get("options") or {})}

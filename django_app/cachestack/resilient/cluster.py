@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import random
-from contextlib import suppress
 from typing import Any
 
 import redis
@@ -16,9 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.crc import key_slot
 
 from .errors import REDIS_ERRORS, NotSentError
-from .options import Options
+from .options import Options, place
 from .servers import Server
-from .topology import Topology, nobody, place, pool_for
+from .topology import Topology, nobody, pool_for
 
 
 class Clustered(Topology):
@@ -35,7 +33,6 @@ class Clustered(Topology):
         # For each slot its primary, then its replicas.
         self._slots: dict[int, list[Server]] = {}
         self._redirected = False
-        self._next_replica = random.randrange(1000)
 
     def servers(self) -> list[Server]:
         """Return the nodes, and what stands for the slots that none has."""
@@ -54,10 +51,7 @@ class Clustered(Topology):
         if servers is None:
             return self._nobody
         if not (write or leader) and self.reads_replicas:
-            usable = [server for server in servers[1:] if self._is_usable(server)]
-            if usable:
-                self._next_replica += 1
-                return usable[self._next_replica % len(usable)]
+            return self._next_of(servers[1:]) or servers[0]
         return servers[0]
 
     def group(self, keys: list[str], write: bool) -> list[list[str]]:
@@ -80,13 +74,8 @@ class Clustered(Topology):
         if not (self._redirected or self._is_in_trouble()):
             return False
         before = {slot: servers[0] for slot, servers in self._slots.items()}
-        try:
-            with suppress(*REDIS_ERRORS):
-                self.discover()
-                self.wrong = None
-                self._redirected = False
-        except ImproperlyConfigured as error:
-            self.wrong = error
+        if self._has_learnt(self.discover):
+            self._redirected = False
         if self._slots.keys() - before.keys():
             self._nobody.answers.close()
         return {slot: servers[0] for slot, servers in self._slots.items()} != before

@@ -41,22 +41,20 @@ class Meaning(enum.Enum):
     WRONG_USE = enum.auto()
 
 
-# redis-py has a few errors of its own that are no RedisError, and lets a few of the socket's through.
-REDIS_ERRORS = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+# redis-py lets a few errors of the socket's through.
+REDIS_ERRORS = (exceptions.RedisError, OSError)
 
 _AWAY = (
     NotSentError,
     exceptions.BusyLoadingError,
     exceptions.AuthenticationError,
-    exceptions.ClusterError,
+    exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
-# RedisClusterException too: it can hide that the connection broke, when no node tells what the cluster looks like now.
 _SILENT = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.InvalidResponse,
-    exceptions.RedisClusterException,
     OSError,
 )
 # redis-py has no classes for these.

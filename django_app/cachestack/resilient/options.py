@@ -49,6 +49,11 @@ class WrongOptionsError(ImproperlyConfigured):
         self.problems = tuple(problems)
 
 
+def place(host: str, port: int) -> str:
+    """Return the name of a server, as it stands in a URL."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
 @dataclass(frozen=True)
 class Server:
     """One entry of LOCATION.
@@ -265,7 +270,7 @@ class _Parser:
             name = host
             if self.kind != "sentinel":
                 host = str(ipaddress.ip_address(host)) if ":" in host else host.lower()
-                name = f"{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
+                name = place(host, port or DEFAULT_PORT)
             elif port:
                 self._tell(f"{where} has a port, but it names the service that Sentinel watches; write redis://{name}")
         return Server(

@@ -5,17 +5,16 @@ https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
 from redis.sentinel import Sentinel
 
-from .errors import REDIS_ERRORS, NotSentError
-from .options import Options
+from .errors import NotSentError
+from .options import Options, place
 from .servers import Server, no_retry
-from .topology import Replicated, nobody, place, pool_for, role_of
+from .topology import Replicated, nobody, pool_for, role_of
 
 
 class Sentinelled(Replicated):
@@ -44,12 +43,7 @@ class Sentinelled(Replicated):
         if self._is_in_trouble():
             # The one that was asked last may be the one that does not know.
             self._sentinel.sentinels.append(self._sentinel.sentinels.pop(0))
-        try:
-            with suppress(*REDIS_ERRORS):
-                self.discover()
-                self.wrong = None
-        except ImproperlyConfigured as error:
-            self.wrong = error
+        self._has_learnt(self.discover)
         return super().look() or self.leader is not before
 
     def discover(self) -> None:

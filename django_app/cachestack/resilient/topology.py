@@ -43,6 +43,7 @@ class Topology(ABC):
         self._wrote_until: ContextVar[float] = ContextVar("wrote_until", default=0.0)
         # What nobody can know before the servers are asked.
         self.wrong: ImproperlyConfigured | None = None
+        self._next_replica = random.randrange(1000)
 
     @abstractmethod
     def servers(self) -> list[Server]:
@@ -130,6 +131,26 @@ class Topology(ABC):
             with self.changed:
                 self.changed.notify_all()
 
+    def _has_learnt(self, discover: Callable[[], None]) -> bool:
+        """Run it, and tell whether somebody answered; what cannot be right is kept for the operations to raise."""
+        try:
+            discover()
+        except ImproperlyConfigured as error:
+            self.wrong = error
+            return False
+        except REDIS_ERRORS:
+            return False
+        self.wrong = None
+        return True
+
+    def _next_of(self, replicas: list[Server]) -> Server | None:
+        """Return the next replica that is there and not behind, if there is one."""
+        usable = [server for server in replicas if self._is_usable(server) and not server.lags]
+        if not usable:
+            return None
+        self._next_replica += 1
+        return usable[self._next_replica % len(usable)]
+
     def _is_usable(self, server: Server) -> bool:
         """Tell whether a replica can be read from. Where one hangs, the others have to show first that they do not."""
         trouble = self._trouble_since
@@ -155,7 +176,6 @@ class Replicated(Topology):
         self.leader, *self.replicas = self._first_servers()
         # What the leader had, and when it was asked (time.monotonic), for `max_lag` seconds.
         self._offsets: deque[tuple[float, int]] = deque()
-        self._next_replica = random.randrange(1000)
 
     def _first_servers(self) -> list[Server]:
         return [
@@ -178,11 +198,7 @@ class Replicated(Topology):
             self.tick()
         if write or leader or not self.reads_replicas:
             return self.leader
-        usable = [server for server in self.replicas if self._is_usable(server) and not server.lags]
-        if not usable:
-            return self.leader
-        self._next_replica += 1
-        return usable[self._next_replica % len(usable)]
+        return self._next_of(self.replicas) or self.leader
 
     def look(self) -> bool:
         """Compare the replicas with the leader, where reads go to them."""
@@ -215,11 +231,6 @@ class Replicated(Topology):
             better = better or (server.lags and not lags)
             server.lags = lags
         return better
-
-
-def place(host: str, port: int) -> str:
-    """Return the name of a server, as it stands in a URL."""
-    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def nobody(name: str, text: str) -> Server:
