@@ -1,0 +1,1 @@
+"""Break a deployment on purpose, under load, and compare what happens with what is promised."""
