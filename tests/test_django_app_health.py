@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from asgiref.sync import async_to_sync
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import AsyncClient, Client, override_settings
 
-from servers import RedisServer, RedisServerFactory, free_port
+from servers import SERVICE, Farm, RedisServer, RedisServerFactory, free_port, wait_for
 
 pytestmark = pytest.mark.usefixtures("django_project")
 
 PASSWORD = "health-pa:ss/w@rd"
 BUILTIN = "django.core.cache.backends.redis.RedisCache"
+# Seconds: what a request may take whatever the servers do, and how soon everything works again.
+PROMPT, HEALED = 1.0, 15.0
 
 Get = Callable[..., Any]
 
@@ -47,14 +52,21 @@ def _test_host() -> Iterator[None]:
 
 @pytest.fixture(params=["sync", "async"])
 def get(request: pytest.FixtureRequest) -> Get:
-    """Ask for a path (and method) through Django's WSGI and its ASGI handler. The Host header is testserver."""
+    """Ask for a path (and method) through Django's WSGI and its ASGI handler. The Host header is testserver.
+
+    Whoever asks has a session.
+    """
+
+    def with_session(client: Any) -> Any:
+        client.cookies["sessionid"] = "0123456789abcdef0123456789abcdef"
+        return client
 
     def sync_get(path: str, method: str = "GET") -> Any:
-        return Client().generic(method, path)
+        return with_session(Client()).generic(method, path)
 
     @async_to_sync
     async def async_get(path: str, method: str = "GET") -> Any:
-        return await AsyncClient().generic(method, path)
+        return await with_session(AsyncClient()).generic(method, path)
 
     return sync_get if request.param == "sync" else async_get
 
@@ -178,6 +190,192 @@ def test_front_page_with_the_cache_down(get: Get, down: dict[str, Any]) -> None:
         response = get("/")
     assert response.status_code == 200
     assert response.content.decode().count("does not answer: ConnectionError") == 2
+
+
+# The client that outlives its servers.
+
+
+def resilient(location: Any, backend: str = "RedisCache", **options: Any) -> dict[str, Any]:
+    """Two aliases, as a deployment has them: the one with the sessions waits ten seconds and raises."""
+    entry = {"BACKEND": f"cachestack.resilient.{backend}", "LOCATION": location}
+    return {
+        "default": {**entry, "KEY_PREFIX": "shop", "OPTIONS": {**options, "on_error": "miss"}},
+        "dj_session": {**entry, "OPTIONS": {**options, "on_error": "raise", "retry_deadline": 10.0}},
+    }
+
+
+@contextmanager
+def deployed(caches: dict[str, Any]) -> Iterator[None]:
+    """A deployment with these caches, where the sessions are in an alias."""
+    engine = "django.contrib.sessions.backends.cache"
+    with override_settings(CACHES=caches, SESSION_ENGINE=engine, SESSION_CACHE_ALIAS="dj_session"):
+        yield
+
+
+def states(get: Get) -> tuple[int, str, set[str]]:
+    """What /readyz says: the status of the answer, of all and of the aliases."""
+    response = get("/readyz")
+    body = response.json()
+    return response.status_code, body["status"], {entry["status"] for entry in body["aliases"].values()}
+
+
+ALL_OK = 200, "ok", {"ok"}
+ALL_DEGRADED = 200, "degraded", {"degraded"}
+
+
+@pytest.mark.parametrize("path", ["/", "/readyz"])
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_pages_go_on_while_the_server_is_away(get: Get, farm: Farm, fault: str, path: str) -> None:
+    """From the first request on, which is the one that finds it out."""
+    server = farm.server(password=PASSWORD)
+    with deployed(resilient([server.url], password=PASSWORD)):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        server.stop() if fault == "killed" else server.freeze()
+        for _ in range(3):
+            begun = time.monotonic()
+            response = get(path)
+            assert time.monotonic() - begun < PROMPT
+            assert response.status_code == 200
+        if path == "/":
+            assert response.content.decode().count("degraded, pages go on without it: ") == 2
+        assert states(get) == ALL_DEGRADED
+        server.start() if fault == "killed" else server.thaw()
+        assert wait_for(lambda: states(get) == ALL_OK, HEALED)
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_pages_go_on_during_a_failover(get: Get, farm: Farm, fault: str) -> None:
+    leader, *_ = farm.replicated(password=PASSWORD)
+    options = {"sentinels": farm.sentinels(leader), "password": PASSWORD}
+    with deployed(resilient(f"redis://{SERVICE}", "SentinelRedisCache", **options)):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        leader.stop() if fault == "killed" else leader.freeze()
+        assert states(get) == ALL_DEGRADED
+        _watch_until_ok(get)
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_pages_go_on_while_a_primary_is_away(get: Get, farm: Farm, fault: str) -> None:
+    nodes = farm.cluster()
+    with deployed(resilient([node.url for node in nodes], "ClusterRedisCache")):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        nodes[0].stop() if fault == "killed" else nodes[0].freeze()
+        # A third of the keys are there.
+        assert wait_for(lambda: states(get)[:2] == (200, "degraded"), 5)
+        assert wait_for(lambda: nodes[3].client().info("replication")["role"] == "master")
+        _watch_until_ok(get)
+
+
+def _watch_until_ok(get: Get) -> None:
+    """Ask for both pages, again until all is well several times in a row; each answers, and soon."""
+    until = time.monotonic() + HEALED
+    good = 0
+    while good < 10:
+        assert time.monotonic() < until
+        for path in ("/", "/readyz"):
+            begun = time.monotonic()
+            response = get(path)
+            assert (response.status_code, time.monotonic() - begun < PROMPT) == (200, True)
+        good = good + 1 if response.json()["status"] == "ok" else 0
+
+
+def test_an_alias_that_answers_is_ok_beside_one_that_hangs(get: Get, farm: Farm, leader: RedisServer) -> None:
+    hanging = farm.server(password=PASSWORD)
+    caches = resilient([hanging.url], password=PASSWORD)
+    caches["dj_session"]["LOCATION"] = [leader.url]
+    with deployed(caches):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        hanging.freeze()
+        body = get("/readyz").json()
+        assert body["status"] == "degraded"
+        assert {name: (entry["status"], entry["error"]) for name, entry in body["aliases"].items()} == {
+            "default": ("degraded", "DeadlineError"),
+            "dj_session": ("ok", None),
+        }
+
+
+def test_many_aliases_share_the_time(get: Get, farm: Farm) -> None:
+    server = farm.server()
+    default = resilient(server.url, retry_deadline=10.0)["default"]
+    caches = {name: {**default, "KEY_PREFIX": name} for name in ("default", "a", "b", "c", "d", "e", "f", "g")}
+    with override_settings(CACHES=caches):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        server.freeze()
+        begun = time.monotonic()
+        assert states(get) == ALL_DEGRADED
+        assert time.monotonic() - begun < PROMPT
+
+
+def test_an_alias_that_was_given_up_is_asked_no_more(get: Get, farm: Farm) -> None:
+    server = farm.server()
+    with override_settings(CACHES={"default": resilient(server.url)["default"]}):
+        assert wait_for(lambda: states(get) == ALL_OK)
+        server.client().config_set("maxmemory", "1")
+        server.client().config_resetstat()
+        assert states(get) == (503, "error", {"error"})
+    done = server.client().info("commandstats")
+    assert "cmdstat_set" in done
+    assert "cmdstat_get" not in done
+
+
+@pytest.mark.parametrize("alias", ["default", "dj_session"])
+@pytest.mark.parametrize(
+    ("command", "status", "error"),
+    [
+        (["CONFIG SET", "min-replicas-to-write", "1"], "degraded", "ResponseError"),
+        (["REPLICAOF", "127.0.0.1", "1"], "degraded", "ReadOnlyError"),
+        (["CONFIG SET", "maxmemory", "1"], "error", "OutOfMemoryError"),
+        (["ACL SETUSER", "default", "-set"], "error", "NoPermissionError"),
+        (["CONFIG SET", "requirepass", "other"], "error", "AuthenticationError"),
+    ],
+)
+def test_what_does_not_pass_is_no_failover(
+    get: Get, farm: Farm, alias: str, command: list[str], status: str, error: str
+) -> None:
+    """Both for an alias that raises and for one that makes errors misses."""
+    server = farm.server()
+    admin: Any = redis.Redis(port=server.port, protocol=2, single_connection_client=True)
+    with override_settings(CACHES={"default": resilient(server.url)[alias]}), admin:
+        assert wait_for(lambda: states(get) == ALL_OK)
+        admin.execute_command(*command)
+        # So that a changed password is asked for.
+        admin.client_kill_filter(_type="normal", skipme=True)
+        code = 200 if status == "degraded" else 503
+        assert wait_for(lambda: states(get) == (code, status, {status}), 5)
+        entry = get("/readyz").json()["aliases"]["default"]
+    assert (entry["status"], entry["error"]) == (status, error)
+
+
+def test_an_error_is_worse_than_a_failover(get: Get, farm: Farm, leader: RedisServer) -> None:
+    away = farm.server()
+    away.stop()
+    caches = {
+        **resilient(away.url),
+        "wrong": resilient(leader.url, password="wrong-secret")["default"],
+        "database": resilient(leader.url, password=PASSWORD, db=99)["default"],
+        "nonsense": resilient(leader.url, socket_timeout="5")["default"],
+    }
+    with override_settings(CACHES=caches):
+        response = get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (503, "error")
+    assert {name: (entry["status"], entry["error"]) for name, entry in response.json()["aliases"].items()} == {
+        "default": ("degraded", "ConnectionError"),
+        "dj_session": ("degraded", "ConnectionError"),
+        "wrong": ("error", "AuthenticationError"),
+        "database": ("error", "LoginRefusedError"),
+        "nonsense": ("error", "WrongOptionsError"),
+    }
+
+
+def test_a_project_without_the_resilient_client_needs_no_redis(django_project: Path) -> None:
+    program = (
+        "import sys, django; django.setup(); from django.conf import settings; settings.ALLOWED_HOSTS = ['*'];"
+        "from django.test import Client;"
+        "assert [Client().get(path).status_code for path in ('/', '/readyz')] == [200, 200];"
+        "assert 'redis' not in sys.modules"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    subprocess.run([sys.executable, "-c", program], cwd=django_project, env=environment, check=True)
 
 
 def test_no_password_in_any_answer(get: Get, leader: RedisServer, down: dict[str, Any]) -> None:

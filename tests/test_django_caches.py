@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import string
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,22 @@ import pytest
 import redis
 from ansible.module_utils.redis_client import quote
 from django.core.cache import CacheHandler
+from django.test import override_settings
 from django.utils.module_loading import import_string
 from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterModule, django_caches
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from to_python import to_python
 
+from cachestack.aliases import get_aliases
+from cachestack.cachecheck.runner import OK, run_operations
 from conftest import Certificate
-from servers import RedisServer, RedisServerFactory
+from servers import SERVICE, Farm, RedisServer, RedisServerFactory, free_port
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 
 BUILTIN, DJANGO_REDIS, RESILIENT = "builtin", "django_redis", "resilient"
+# The variable of settings.py that has the password of the Sentinels.
+SENTINEL_NAME = "REDIS_SENTINEL_PASSWORD"
 BACKENDS = {
     "locmem": "django.core.cache.backends.locmem.LocMemCache",
     BUILTIN: "django.core.cache.backends.redis.RedisCache",
@@ -69,6 +75,8 @@ PASSWORDS = [
     "ключ 钥匙 🔑 é e\u0301 \u202e",
     "tab\tline\nfeed\x01\x7f",
 ]
+# What a line of sentinel.conf takes without quotes.
+SENTINELS_PASSWORD = "s3nt:inel/pa#ss@word?%41&x=y"
 # The value that the smallest timeouts and compressors see.
 VALUES = [0, -7, True, "", "text", "compressible " * 100, {"nested": [1, 2.5, None]}, "ключ"]
 
@@ -112,19 +120,22 @@ def node(server: RedisServer | None = None, **changes: Any) -> dict[str, Any]:
     return {"name": "redis-1", **address, "socket": None, "tls": False, "role": "leader", **changes}
 
 
-def settings_of(source: str, password: str = "") -> dict[str, dict[str, Any]]:
-    """What settings.py has after this right-hand side, with nothing but REDIS_PASSWORD to refer to."""
-    names: dict[str, Any] = {"__builtins__": {}, "REDIS_PASSWORD": password}
+def settings_of(source: str, password: str = "", sentinel_password: str = "") -> dict[str, dict[str, Any]]:
+    """What settings.py has after this right-hand side, with nothing but the passwords to refer to."""
+    names: dict[str, Any] = {"__builtins__": {}, "REDIS_PASSWORD": password, SENTINEL_NAME: sentinel_password}
     exec(f"CACHES = {source}", names)
     caches: dict[str, dict[str, Any]] = names["CACHES"]
     return caches
 
 
 def rendered(alias: Mapping[str, Any], mode: str, client: str, nodes: Any = (), **arguments: Any) -> dict[str, Any]:
-    """The alias `default` of settings.py as the role renders it; `password` is what REDIS_PASSWORD is bound to."""
-    password = arguments.pop("password", "")
+    """The alias `default` of settings.py as the role renders it; the passwords are what the names are bound to."""
+    password, sentinel_password = arguments.pop("password", ""), arguments.pop("sentinel_password", "")
+    arguments["sentinel_password"] = sentinel_password and SENTINEL_NAME
     caches = django_caches({"default": alias}, mode, client, nodes, password and "REDIS_PASSWORD", **arguments)
-    return settings_of(to_python(caches, names=["REDIS_PASSWORD"]), password)["default"]
+    return settings_of(to_python(caches, names=["REDIS_PASSWORD", SENTINEL_NAME]), password, sentinel_password)[
+        "default"
+    ]
 
 
 def loaded(setting: Mapping[str, Any]) -> Any:
@@ -472,6 +483,174 @@ def test_key_prefixes(leader: RedisServer, client: str, prefix: str) -> None:
     assert cache.key_prefix == f"{prefix}/{client}"
 
 
+# Sentinel and Cluster.
+
+WATCHED: dict[str, Any] = {"sentinels": [{"name": "redis-1", "address": "192.0.2.1", "port": 26379}], "service": "shop"}
+SENTINEL_CLIENTS = pytest.mark.parametrize("client", [DJANGO_REDIS, RESILIENT])
+
+
+@pytest.fixture(scope="module")
+def watched(redis_server: RedisServerFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What a leader with a replica is under Sentinel: `nodes` and the other arguments of `rendered`."""
+    with Farm(tmp_path_factory.mktemp) as farm:
+        leader, replica = farm.replicated(replicas=1, password=PRINTABLE)
+        addresses = farm.sentinels(leader, password=SENTINELS_PASSWORD)
+        yield {
+            "nodes": [node(leader), node(replica, name="redis-2", role="replica")],
+            "sentinels": [{"name": "s", "address": host, "port": port} for host, port in addresses],
+            "service": SERVICE,
+            "password": PRINTABLE,
+            "sentinel_password": SENTINELS_PASSWORD,
+        }
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+# A read of django-redis from a replica may come before what was written.
+@pytest.mark.parametrize(
+    ("client", "read_from"), [(DJANGO_REDIS, "leader"), (RESILIENT, "leader"), (RESILIENT, "replicas")]
+)
+def test_operations_under_sentinel(watched: dict[str, Any], client: str, read_from: str, compressor: str) -> None:
+    alias = {"db": 1, "read_from": read_from, "compressor": compressor}
+    cache = loaded(rendered(alias, "sentinel", client, **watched))
+    cache.clear()
+    check_operations(cache)
+
+
+@SENTINEL_CLIENTS
+def test_cachecheck_passes_under_sentinel(watched: dict[str, Any], client: str) -> None:
+    aliases = {read_from: {"db": 3, "read_from": read_from} for read_from in ("leader", "replicas")}
+    run_every_operation({name: rendered(alias, "sentinel", client, **watched) for name, alias in aliases.items()})
+
+
+def run_every_operation(caches: dict[str, Any]) -> None:
+    """Do as `manage.py cachecheck` does, and see that nothing fails."""
+    with override_settings(CACHES={"default": caches["leader"], **caches}):
+        runs = run_operations(get_aliases())
+    assert [(run.alias.name, result) for run in runs for result in run.results if result.state != OK] == []
+
+
+@pytest.mark.parametrize("read_from", [None, "leader", "replicas"])
+@SENTINEL_CLIENTS
+def test_who_is_read_under_sentinel(watched: dict[str, Any], client: str, read_from: str | None) -> None:
+    """The leader, unless the alias says otherwise."""
+    alias: dict[str, Any] = {"db": 2, "read_from": read_from} if read_from else {"db": 2}
+    if client == RESILIENT:
+        alias["options"] = {"read_your_writes": 0}
+    cache = loaded(rendered(alias, "sentinel", client, **watched))
+    cache.set("key", "value")
+    servers = [redis.Redis(port=each["port"], password=PRINTABLE, protocol=2) for each in watched["nodes"]]
+    assert servers[0].wait(1, 5000) == 1
+    for server in servers:
+        server.config_resetstat()
+    for _ in range(4):
+        assert cache.get("key") == "value"
+    reads = ["cmdstat_get" in server.info("commandstats") for server in servers]
+    assert reads == [read_from != "replicas", read_from == "replicas"]
+
+
+@SENTINEL_CLIENTS
+def test_a_sentinel_that_is_away_holds_nobody_up(watched: dict[str, Any], client: str) -> None:
+    away = {"name": "away", "address": "127.0.0.1", "port": free_port()}
+    cache = loaded(rendered({}, "sentinel", client, **{**watched, "sentinels": [away, *watched["sentinels"]]}))
+    begun = time.monotonic()
+    cache.set("key", "value")
+    assert cache.get("key") == "value"
+    assert time.monotonic() - begun < 1
+
+
+@SENTINEL_CLIENTS
+def test_each_wrong_password_under_sentinel_is_an_error(watched: dict[str, Any], client: str) -> None:
+    alias = {"on_error": "raise", "options": {"retry_deadline": 1}} if client == RESILIENT else {}
+    loaded(rendered(alias, "sentinel", client, **watched)).set("key", "value")
+    for word in ("password", "sentinel_password"):
+        forget_pools()
+        cache = loaded(rendered(alias, "sentinel", client, **{**watched, word: "wrong"}))
+        with pytest.raises(redis.ConnectionError):
+            cache.get("key")
+
+
+@SENTINEL_CLIENTS
+def test_what_sentinel_is_told(client: str) -> None:
+    """Numbers are numbers, addresses are as they are, and no password is in an address."""
+    sentinels = [
+        {"name": "a", "address": "192.0.2.1", "port": 26379},
+        {"name": "b", "address": "2001:db8::2", "port": 26380},
+    ]
+    arguments = {"sentinels": iter(sentinels), "service": "shop", "password": "x", "sentinel_password": PRINTABLE}
+    setting = rendered({"db": 3}, "sentinel", client, iter([node(), node(port=1)]), **arguments)
+    loaded(setting)
+    options = setting["OPTIONS"]
+    own = {"password": PRINTABLE}
+    if client == RESILIENT:
+        assert (setting["BACKEND"], setting["LOCATION"]) == (
+            "cachestack.resilient.SentinelRedisCache",
+            ["redis://shop"],
+        )
+        assert (options["sentinel_kwargs"], options["db"], options["on_error"]) == (own, 3, "miss")
+    else:
+        assert (setting["BACKEND"], setting["LOCATION"]) == (BACKENDS[client], ["redis://shop/3?is_master=1"])
+        timeouts = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "protocol": 2, "retry": None}
+        assert options["SENTINEL_KWARGS"] == {**timeouts, **own}
+    assert options["SENTINELS" if client == DJANGO_REDIS else "sentinels"] == [
+        ["192.0.2.1", 26379],
+        ["2001:db8::2", 26380],
+    ]
+
+
+@SENTINEL_CLIENTS
+def test_sentinels_may_have_no_password(client: str) -> None:
+    options = rendered({}, "sentinel", client, [node()], password="x", **WATCHED)["OPTIONS"]
+    assert "password" not in {**options.get("SENTINEL_KWARGS", {}), **options.get("sentinel_kwargs", {})}
+
+
+def test_the_passwords_are_references_and_no_text() -> None:
+    for client in (DJANGO_REDIS, RESILIENT):
+        caches = django_caches(
+            {"default": {}}, "sentinel", client, [node()], "REDIS_PASSWORD", sentinel_password=SENTINEL_NAME, **WATCHED
+        )
+        source = to_python(caches, ["REDIS_PASSWORD", SENTINEL_NAME])
+        assert source.count(": REDIS_PASSWORD,\n") == source.count(f": {SENTINEL_NAME},\n") == 1
+        assert f"'{SENTINEL_NAME}'" not in source
+
+
+def test_only_lost_sessions_are_errors_under_sentinel() -> None:
+    aliases: dict[str, dict[str, Any]] = {"default": {"read_from": "replicas"}, "dj_session": {"db": 2}}
+    caches = django_caches(aliases, "sentinel", RESILIENT, [node()], session_alias="dj_session", **WATCHED)
+    told = {name: [cache["OPTIONS"].get(word) for word in ("on_error", "read_from")] for name, cache in caches.items()}
+    assert told == {"default": ["miss", "replicas"], "dj_session": ["raise", None]}
+
+
+@pytest.mark.parametrize("read_from", ["leader", "replicas"])
+def test_operations_on_a_cluster(farm: Farm, read_from: str) -> None:
+    nodes = farm.cluster()
+    for server in nodes:
+        server.client().config_set("masterauth", PRINTABLE)
+        server.client().config_set("requirepass", PRINTABLE)
+    setting = rendered(
+        {"read_from": read_from, "options": {"retry_deadline": 5}},
+        "cluster",
+        RESILIENT,
+        # Neither who leads nor a socket counts.
+        [node(server, socket="/run/redis.sock") for server in reversed(nodes)],
+        password=PRINTABLE,
+    )
+    assert setting["BACKEND"] == "cachestack.resilient.ClusterRedisCache"
+    assert setting["LOCATION"] == [server.url for server in reversed(nodes)]
+    assert setting["OPTIONS"].get("read_from", "leader") == read_from
+    assert "db" not in setting["OPTIONS"]
+    cache = loaded(setting)
+    check_operations(cache)
+    cache.set_many({f"many-{number}": number for number in range(50)})
+    sizes = [redis.Redis(port=server.port, password=PRINTABLE, protocol=2).dbsize() for server in nodes[:3]]
+    assert all(sizes), "each primary has some"
+
+
+def test_cachecheck_passes_on_a_cluster(farm: Farm) -> None:
+    nodes = [node(server) for server in farm.cluster()]
+    aliases = {read_from: {"key_prefix": read_from, "read_from": read_from} for read_from in ("leader", "replicas")}
+    run_every_operation({name: rendered(alias, "cluster", RESILIENT, nodes) for name, alias in aliases.items()})
+
+
 @CLIENTS
 def test_tls(leader: RedisServer, certificate: Certificate, tls_front: Callable[[int], int], client: str) -> None:
     place = {"address": certificate.name, "port": tls_front(leader.port), "tls": True}
@@ -594,6 +773,39 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"client": DJANGO_REDIS},
         ["shop: ", "options of default", "another db"],
     ),
+    "one pool, Sentinel": (
+        {"default": {}, "shop": {"options": {"socket_timeout": 1}}},
+        {"mode": "sentinel", "client": DJANGO_REDIS, **WATCHED},
+        ["shop: ", "options of default", "another db"],
+    ),
+    "one pool, other replicas": (
+        {"default": {}, "shop": {"read_from": "replicas", "options": {"SENTINEL_KWARGS": {}}}},
+        {"mode": "sentinel", "client": DJANGO_REDIS, **WATCHED},
+        ["shop: ", "options of default", "another db"],
+    ),
+    "no Sentinels": (
+        {"default": {}},
+        {"mode": "sentinel", "client": RESILIENT},
+        ["default: ", "cache_mode sentinel needs at least one Sentinel"],
+    ),
+    "no servers, Sentinel": (
+        {"default": {}},
+        {"mode": "sentinel", "client": RESILIENT, **WATCHED, "nodes": []},
+        ["default: ", "cache_mode sentinel needs at least one Redis server"],
+    ),
+    **{
+        f"{client} {mode}": (
+            {"default": {}},
+            {"mode": mode, "client": client, **WATCHED},
+            ["default: ", f"cache_client {client} has no mode {mode}", "cache_client: resilient"],
+        )
+        for client, mode in ((BUILTIN, "sentinel"), (BUILTIN, "cluster"), (DJANGO_REDIS, "cluster"))
+    },
+    "cluster db": (
+        {"default": {"db": 0}, "shop": {"db": 1}},
+        {"mode": "cluster", "client": RESILIENT},
+        ["shop: Redis Cluster has the database 0 alone; remove db"],
+    ),
     "prefix is a number": ({"default": {"key_prefix": 2024}}, {}, ["default: ", "key_prefix 2024", "quotes"]),
     "prefix is null": ({"default": {"key_prefix": None}}, {}, ["default: ", "key_prefix None", "quotes"]),
     **{
@@ -621,6 +833,14 @@ def test_aliases_that_share_a_db_and_its_options_are_allowed() -> None:
     aliases = {"default": {}, "long": {"timeout": None, "options": {"IGNORE_EXCEPTIONS": True}}}
     caches = django_caches(aliases, "standalone", DJANGO_REDIS, [node()])
     assert caches["default"]["LOCATION"] == caches["long"]["LOCATION"]
+
+
+@pytest.mark.parametrize("read_from", ["leader", "replicas"])
+def test_aliases_that_share_a_db_are_allowed_under_sentinel(read_from: str) -> None:
+    """A pool for the leader, one for the replicas, and each alias that may use them."""
+    aliases: dict[str, dict[str, Any]] = {"default": {}, "other": {"read_from": read_from}}
+    caches = django_caches(aliases, "sentinel", DJANGO_REDIS, [node()], **WATCHED)
+    assert caches["other"]["LOCATION"][:1] == caches["default"]["LOCATION"]
 
 
 def test_the_filter_is_registered() -> None:

@@ -5,7 +5,8 @@ See https://docs.djangoproject.com/en/stable/ref/settings/#caches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,11 @@ CLIENTS = ("builtin", "django_redis", "resilient")
 READ_FROM = ("leader", "replicas")
 ON_ERROR = ("miss", "raise")
 SERIALIZERS = ("pickle", "json", "signed")
+# The client `resilient` has a backend of its own for these modes.
+RESILIENT_BACKENDS = {
+    "sentinel": "cachestack.resilient.SentinelRedisCache",
+    "cluster": "cachestack.resilient.ClusterRedisCache",
+}
 # What django-redis calls them; the client `resilient` takes the words as they are.
 COMPRESSORS = {
     "none": "django_redis.compressors.identity.IdentityCompressor",
@@ -42,12 +48,37 @@ CONNECTION = {
     "health_check_interval": 30,
     "protocol": 2,
 }
+# For the questions of django-redis to the Sentinels, before each new connection: one that is away must not hold it up.
+# Without the None redis-py would try that one for ten seconds before it asks the next.
+SENTINEL_CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "protocol": 2, "retry": None}
 # BaseCache reads these from OPTIONS; Django's Redis backend hands them to redis-py, which raises.
 LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 
 class CacheSettingsError(ValueError):
     """An alias says something that its client or mode cannot do."""
+
+
+@dataclass(frozen=True)
+class _Deployment:
+    """What all aliases share, as django_caches is told."""
+
+    mode: str
+    nodes: list[Mapping[str, Any]]
+    password: str | None
+    ca_file: str | None
+    sentinels: list[Mapping[str, Any]]
+    service: str
+    sentinel_password: str | None
+
+    def servers(self, alias: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What LOCATION has: of a cluster every node, else the leader and, where the alias reads them, the replicas."""
+        if self.mode == "sentinel":
+            return [{**self.nodes[0], "address": self.service, "port": None, "socket": None}]
+        if self.mode == "cluster":
+            # Its nodes tell each other's addresses, and no sockets.
+            return [{**node, "socket": None} for node in self.nodes]
+        return self.nodes if alias["read_from"] == "replicas" else self.nodes[:1]
 
 
 def django_caches(
@@ -58,13 +89,19 @@ def django_caches(
     password: str | None = None,
     ca_file: str | None = None,
     session_alias: str | None = None,
+    sentinels: Iterable[Mapping[str, Any]] = (),
+    service: str = "mymaster",
+    sentinel_password: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The value of CACHES for ``aliases`` (name to settings, see ALIAS_KEYS).
 
-    ``mode`` is ``locmem``, ``standalone`` or ``replication``; ``client`` one of CLIENTS; ``nodes`` what ``redis_nodes``
-    returns, leader first. ``password`` is that of the servers, ``ca_file`` the path of the certificate authority to
-    trust where a node has ``tls``. Unless it says otherwise, the alias with the sessions reads the leader, as every
-    alias does with ``resilient``; there the one with the sessions raises errors, and the others make them misses.
+    ``mode`` is ``locmem``, ``standalone``, ``replication``, ``sentinel`` or ``cluster``; ``client`` one of CLIENTS;
+    ``nodes`` what ``redis_nodes`` returns, leader first, and ``sentinels`` what ``redis_sentinels`` does. ``service``
+    is what the Sentinels call what they watch. ``password`` is that of the servers, ``sentinel_password`` that of the
+    Sentinels, ``ca_file`` the path of the certificate authority to trust where a node has ``tls``.
+
+    Unless it says otherwise, the alias with the sessions reads the leader, as every alias does with ``resilient`` or
+    under Sentinel; with ``resilient`` the one with the sessions raises errors, and the others make them misses.
 
     ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
@@ -76,11 +113,11 @@ def django_caches(
             f"{session_alias}: the sessions use this alias and there is none of that name; "
             f"add it to django_app_cache_aliases, or set django_app_session_alias to one of {', '.join(aliases)}"
         )
-    nodes = list(nodes)
+    deployment = _Deployment(mode, list(nodes), password, ca_file, list(sentinels), service, sentinel_password)
     caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
         holds_sessions = name == session_alias
-        reads_leader = holds_sessions or client == "resilient"
+        reads_leader = holds_sessions or client == "resilient" or mode == "sentinel"
         alias = {"read_from": "leader" if reads_leader else "replicas", **(given or {})}
         if client == "resilient":
             alias.setdefault("on_error", "raise" if holds_sessions else "miss")
@@ -88,14 +125,11 @@ def django_caches(
         if mode == "locmem":
             caches[name] = _locmem(name, alias)
             continue
-        servers = nodes if alias["read_from"] == "replicas" else nodes[:1]
-        if not servers:
+        if not deployment.nodes:
             raise CacheSettingsError(f"{name}: cache_mode {mode} needs at least one Redis server")
-        if client == "resilient":
-            caches[name] = _resilient(alias, servers, password, ca_file)
-            continue
-        build = _builtin if client == "builtin" else _django_redis
-        caches[name] = build(alias, servers, password, {**CONNECTION, **_tls(servers, ca_file)})
+        if mode == "sentinel" and not deployment.sentinels:
+            raise CacheSettingsError(f"{name}: cache_mode sentinel needs at least one Sentinel")
+        caches[name] = BUILDERS[client](alias, deployment)
     _check_pools(caches)
     return caches
 
@@ -124,6 +158,10 @@ def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
         )
     if mode == "locmem":
         return
+    if (client == "builtin" and mode in ("sentinel", "cluster")) or (client == "django_redis" and mode == "cluster"):
+        raise CacheSettingsError(f"{name}: cache_client {client} has no mode {mode}; write cache_client: resilient")
+    if mode == "cluster" and alias.get("db"):
+        raise CacheSettingsError(f"{name}: Redis Cluster has the database 0 alone; remove db")
     if client == "builtin" and alias.get("compressor", "none") != "none":
         raise CacheSettingsError(
             f"{name}: compressor {alias['compressor']!r} needs cache_client resilient or django_redis"
@@ -151,12 +189,16 @@ def _check_pools(caches: Mapping[str, Mapping[str, Any]]) -> None:
     for name, cache in caches.items():
         for url in cache["LOCATION"] if "CONNECTION_POOL_KWARGS" in cache["OPTIONS"] else ():
             other = first.setdefault(url, name)
-            pools = [caches[alias]["OPTIONS"]["CONNECTION_POOL_KWARGS"] for alias in (other, name)]
-            if pools[0] != pools[1]:
+            if _pool_options(caches[other]) != _pool_options(cache):
                 raise CacheSettingsError(
                     f"{name}: django-redis would connect with the options of {other}, which has the same db; "
                     f"give it another db or the same options"
                 )
+
+
+def _pool_options(cache: Mapping[str, Any]) -> list[Any]:
+    """What a pool of django-redis is made with, beside its URL."""
+    return [cache["OPTIONS"].get(option) for option in ("CONNECTION_POOL_KWARGS", "SENTINELS", "SENTINEL_KWARGS")]
 
 
 def _common(alias: Mapping[str, Any], key_prefix: str) -> dict[str, Any]:
@@ -176,12 +218,12 @@ def _locmem(name: str, alias: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _builtin(
-    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, connection: Mapping[str, Any]
-) -> dict[str, Any]:
+def _builtin(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any]:
+    servers = deployment.servers(alias)
+    connection = {**CONNECTION, **_tls(servers, deployment.ca_file)}
     options = {"db": alias.get("db", 0), **connection, **(alias.get("options") or {})}
-    if password:
-        options["password"] = password
+    if deployment.password:
+        options["password"] = deployment.password
     return {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": [_url(node) for node in servers],
@@ -190,10 +232,11 @@ def _builtin(
     }
 
 
-def _django_redis(
-    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, connection: Mapping[str, Any]
-) -> dict[str, Any]:
+def _django_redis(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any]:
     """Options in lower case are redis-py's and go into the pool's arguments, the others are django-redis's own."""
+    servers = deployment.servers(alias)
+    location = [_url(node, alias.get("db", 0)) for node in servers]
+    connection = {**CONNECTION, **_tls(servers, deployment.ca_file)}
     given = alias.get("options") or {}
     options: dict[str, Any] = {
         "CLIENT_CLASS": "django_redis.client.DefaultClient",
@@ -201,34 +244,50 @@ def _django_redis(
         "PICKLE_VERSION": -1,
         "COMPRESSOR": COMPRESSORS[alias.get("compressor", "none")],
         "IGNORE_EXCEPTIONS": False,
-        **{key: value for key, value in given.items() if key != key.lower()},
     }
-    if password:
-        options["PASSWORD"] = password
+    if deployment.mode == "sentinel":
+        # What it makes itself of a LOCATION that is text: the first for writes, the others for reads.
+        roles = (1, 0) if alias["read_from"] == "replicas" else (1,)
+        location = [f"{url}?is_master={role}" for url in location for role in roles]
+        options |= {
+            "CLIENT_CLASS": "django_redis.client.SentinelClient",
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+            "SENTINELS": _sentinel_addresses(deployment),
+            "SENTINEL_KWARGS": {**SENTINEL_CONNECTION, **_sentinel_password(deployment)},
+        }
+    options.update({key: value for key, value in given.items() if key != key.lower()})
+    if deployment.password:
+        options["PASSWORD"] = deployment.password
     return {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": [_url(node, alias.get("db", 0)) for node in servers],
+        "LOCATION": location,
         **_common(alias, _key_prefix(alias, "django_redis", options.get("SERIALIZER"), options["COMPRESSOR"])),
         "OPTIONS": options,
     }
 
 
-def _resilient(
-    alias: Mapping[str, Any], servers: list[Mapping[str, Any]], password: str | None, ca_file: str | None
-) -> dict[str, Any]:
+def _resilient(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any]:
     """Only what differs from the client's own defaults, which it checks itself when Django starts."""
-    words = {key: alias[key] for key in ("serializer", "compressor") if alias.get(key, "none") != "none"}
-    if len(servers) > 1:
-        words["read_from"] = "replicas"
-    tls = _tls(servers, ca_file)
+    servers = deployment.servers(alias)
+    options: dict[str, Any] = {} if deployment.mode == "cluster" else {"db": alias.get("db", 0)}
+    options["on_error"] = alias["on_error"]
+    options |= {key: alias[key] for key in ("serializer", "compressor") if alias.get(key, "none") != "none"}
+    # Sentinel and the cluster know the replicas, which nobody can say before they run.
+    if alias["read_from"] == "replicas" and (len(servers) > 1 or deployment.mode == "sentinel"):
+        options["read_from"] = "replicas"
+    tls = _tls(servers, deployment.ca_file)
     if "ssl_ca_certs" in tls:
-        words["ssl_ca_certs"] = tls["ssl_ca_certs"]
-    if password:
-        words["password"] = password
-    options = {"db": alias.get("db", 0), "on_error": alias["on_error"], **words, **(alias.get("options") or {})}
+        options["ssl_ca_certs"] = tls["ssl_ca_certs"]
+    if deployment.mode == "sentinel":
+        options["sentinels"] = _sentinel_addresses(deployment)
+        if deployment.sentinel_password:
+            options["sentinel_kwargs"] = _sentinel_password(deployment)
+    if deployment.password:
+        options["password"] = deployment.password
+    options.update(alias.get("options") or {})
     serializer = options.get("serializer")
     return {
-        "BACKEND": "cachestack.resilient.RedisCache",
+        "BACKEND": RESILIENT_BACKENDS.get(deployment.mode, "cachestack.resilient.RedisCache"),
         "LOCATION": [_url(node) for node in servers],
         **_common(
             alias,
@@ -236,6 +295,21 @@ def _resilient(
         ),
         "OPTIONS": options,
     }
+
+
+BUILDERS: dict[str, Callable[[Mapping[str, Any], _Deployment], dict[str, Any]]] = {
+    "builtin": _builtin,
+    "django_redis": _django_redis,
+    "resilient": _resilient,
+}
+
+
+def _sentinel_addresses(deployment: _Deployment) -> list[list[Any]]:
+    return [[sentinel["address"], sentinel["port"]] for sentinel in deployment.sentinels]
+
+
+def _sentinel_password(deployment: _Deployment) -> dict[str, str]:
+    return {"password": deployment.sentinel_password} if deployment.sentinel_password else {}
 
 
 def _key_prefix(
@@ -261,7 +335,9 @@ def _url(node: Mapping[str, Any], db: int | None = None) -> str:
         return f"unix://{path}" if db is None else f"unix://{path}?db={db}"
     scheme = "rediss" if node.get("tls") else "redis"
     address = f"[{node['address']}]" if ":" in node["address"] else node["address"]
-    return f"{scheme}://{address}:{node['port']}" + ("" if db is None else f"/{db}")
+    # The name of a service has no port.
+    place = f"{address}:{node['port']}" if node["port"] else address
+    return f"{scheme}://{place}" + ("" if db is None else f"/{db}")
 
 
 def _tls(servers: list[Mapping[str, Any]], ca_file: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from .aliases import get_aliases
-from .probe import probe
+from .probe import ERROR, overall, probe_all
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -22,22 +22,25 @@ def healthz() -> JsonResponse:
 
 
 def readyz() -> JsonResponse:
-    """Answer 200 if every cache does, else 503 with the class of each error."""
-    answers = [probe(alias) for alias in get_aliases()]
-    ok = all(answer.error is None for answer in answers)
+    """Answer 200 if this process can serve, else 503, with the status of each cache and the class of its error.
+
+    It can while a cache is degraded: it would be worse if every process were taken out of service during a failover.
+    """
+    answers = probe_all(get_aliases())
+    status = overall(answers)
     return JsonResponse(
         {
-            "status": "ok" if ok else "error",
+            "status": status,
             "aliases": {
                 answer.alias.name: {
-                    "status": "ok" if answer.error is None else "error",
+                    "status": answer.status,
                     "error": answer.error,
                     "ms": answer.ms,
                 }
                 for answer in answers
             },
         },
-        status=200 if ok else 503,
+        status=503 if status == ERROR else 200,
         headers=NO_STORE,
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +18,19 @@ from redis.exceptions import AskError
 
 from .cluster import Clustered
 from .codecs import Codec, UnreadableValueError
-from .errors import REDIS_ERRORS, CacheUnavailableError, Meaning, OutcomeUnknownError, meaning
+from .deadlines import GivenUp, ends_at, note
+from .errors import (
+    REDIS_ERRORS,
+    CacheUnavailableError,
+    DeadlineError,
+    Meaning,
+    OutcomeUnknownError,
+    may_pass,
+    meaning,
+)
 from .journal import Journal
 from .options import Options
-from .servers import Breaker, Command, Server, describe
+from .servers import Breaker, Command, Server, describe, error_name
 from .topology import Topology
 
 # In the background, since a large database would hold the server up.
@@ -195,8 +207,8 @@ class Client:
         server = self.topology.choose(key, write=True)
         latest = until - connection["socket_connect_timeout"] - connection["socket_timeout"]
         with suppress(*REDIS_ERRORS):
-            if server.run_one("GET", key) == token and time.monotonic() < latest:
-                server.run_one("DEL", key)
+            if self._run(server, [("GET", key)], key) == [token] and time.monotonic() < latest:
+                self._run(server, [("DEL", key)], key)
 
     def after_fork(self) -> None:
         """Forget what other threads of the parent process may have held."""
@@ -254,7 +266,8 @@ class Client:
             self.topology.wrote()
 
     def _try(self, commands: list[Command], key: str, way: Way, errors: bool) -> Any:
-        until = time.monotonic() + self.options.retry_deadline
+        ends = ends_at()
+        until = min(time.monotonic() + self.options.retry_deadline, ends)
         target: Server | None = None
         asking = prefer_leader = False
         redirects = tries = 0
@@ -267,8 +280,11 @@ class Client:
                 target, prefer_leader = None, False
                 continue
             begun = time.monotonic()
+            if begun >= ends:
+                return self._give_up(server, DeadlineError("the deadline is over"))
             try:
-                answers = server.run([("ASKING",), *commands] if asking else commands, surely=not way.repeat)
+                sent = [("ASKING",), *commands] if asking else commands
+                answers = self._run(server, sent, key, surely=not way.repeat)
                 if asking:
                     del answers[0]
                 if not errors:
@@ -282,6 +298,9 @@ class Client:
                     _pause(redirects - MOST_REDIRECTS, until)
                 # MOVED, its subclass, is for ever; ASK is for this once.
                 target, asking = self.topology.redirect(error, server), type(error) is AskError
+            except DeadlineError as error:
+                server.count_error(error)
+                return self._give_up(server, error, unknown=not way.repeat)
             except REDIS_ERRORS as error:
                 means = meaning(error)
                 if means is Meaning.WRONG_USE:
@@ -303,6 +322,31 @@ class Client:
                 server.count(time.monotonic() - begun, *(_count_values(answers) if way.values else ()))
                 return answers
 
+    def _run(self, server: Server, commands: Sequence[Command], key: str, *, surely: bool = False) -> list[Any]:
+        """Do as Server.run. Raise DeadlineError if a deadline is over before the server has answered."""
+        ends = ends_at()
+        if ends == math.inf:
+            return server.run(commands, surely=surely)
+        begun = time.monotonic()
+        outcome: Future[list[Any]] = Future()
+        thread = threading.Thread(target=_fulfil, args=(outcome, server, commands, surely), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # Without threads, or while the interpreter shuts down, it takes what it takes.
+            return server.run(commands, surely=surely)
+        wait([outcome], max(0.0, ends - begun))
+        if not outcome.done():
+            outcome.add_done_callback(functools.partial(self._learn, server, key, begun))
+            raise DeadlineError("no answer before the deadline was over")
+        return outcome.result()
+
+    def _learn(self, server: Server, key: str, begun: float, outcome: Future[list[Any]]) -> None:
+        """Note what came of commands whose caller has not waited for it: the next one need not find that out."""
+        error = outcome.exception()
+        if isinstance(error, REDIS_ERRORS) and meaning(error) in (Meaning.SILENT, Meaning.AWAY):
+            self.topology.failed(server, error, key, begun)
+
     def _wait(self, breaker: Breaker, until: float) -> bool:
         """Wait a moment for a server that is away. Return False if there is no time left for it."""
         if self.topology.wrong is not None:
@@ -318,6 +362,7 @@ class Client:
     def _give_up(self, server: Server, error: Exception, *, unknown: bool = False) -> Any:
         """Count and log it, and return DEGRADED; or raise, where the alias says so."""
         server.count_degraded()
+        note(GivenUp(self.options.alias, error_name(error), may_pass(error)))
         reason = describe(error)
         if self.options.on_error == "miss":
             self._given_up_at = time.monotonic()
@@ -349,6 +394,16 @@ class ClusterClient(Client):
 
     def _remove(self, keys: list[str]) -> list[str]:
         return _given_up(keys, self._each([("DEL", key) for key in keys], WRITE))
+
+
+def _fulfil(outcome: Future[list[Any]], server: Server, commands: Sequence[Command], surely: bool) -> None:
+    """Run the commands for somebody who may not wait for the outcome."""
+    try:
+        answers = server.run(commands, surely=surely)
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(answers)
 
 
 def _given_up(keys: list[str], answers: list[Any]) -> list[str]:

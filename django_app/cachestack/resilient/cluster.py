@@ -28,7 +28,7 @@ class Clustered(Topology):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._nobody = nobody("cluster", "no node tells who has the key's slot")
+        self._nobody = nobody("cluster", redis.ConnectionError("no node tells who has the key's slot"))
         self._known: dict[tuple[str, int, bool], Server] = {}
         # For each slot its primary, then its replicas.
         self._slots: dict[int, list[Server]] = {}

@@ -20,6 +20,14 @@ class NotSentError(exceptions.ConnectionError):
     """There was no connection, so nothing has been sent."""
 
 
+class LoginRefusedError(NotSentError):
+    """The server will not have this client: a user name, password or database that it does not take."""
+
+
+class DeadlineError(exceptions.TimeoutError):
+    """A deadline (cachestack.resilient.deadline) was over before the server had answered, which it may still do."""
+
+
 class NoConnectionLeftError(NotSentError):
     """This process has as many connections to the server as `max_connections` says, and all are in use."""
 
@@ -62,6 +70,12 @@ _REFUSES_WRITES_CODES = ("NOREPLICAS", "MISCONF")
 _AWAY_CODES = ("BUSY", "MASTERDOWN", "NOAUTH")
 # What a server says to a command that does not fit the value, or the number in it.
 _WRONG_USE_WORDS = re.compile(r"WRONGTYPE|not an integer|not a valid float|would overflow|out of range|invalid expire")
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether what failed may work later although nobody changes anything."""
+    refused = (exceptions.AuthenticationError, exceptions.AuthorizationError, LoginRefusedError)
+    return not (isinstance(error, refused) or str(error).startswith("NOAUTH") or meaning(error) is Meaning.REFUSES)
 
 
 def meaning(error: Exception) -> Meaning:

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from .errors import NotSentError
 from .options import Options, place
@@ -31,7 +31,8 @@ class Sentinelled(Replicated):
 
     def _first_servers(self) -> list[Server]:
         # Until a Sentinel has named the leader, which the first operation waits for.
-        return [nobody(self.options.servers[0].name, f"no Sentinel names a leader of {self._service}")]
+        reason = MasterNotFoundError(f"no Sentinel names a leader of {self._service}")
+        return [nobody(self.options.servers[0].name, reason)]
 
     @property
     def _is_watched(self) -> bool:

@@ -15,7 +15,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .errors import Meaning, NoConnectionLeftError, NotSentError, meaning
+from .errors import LoginRefusedError, Meaning, NoConnectionLeftError, NotSentError, meaning
 
 # A command and its arguments, as they are sent.
 Command = tuple[Any, ...]
@@ -63,7 +63,7 @@ _ANSWERS = {Meaning.REFUSES_WRITES, Meaning.REFUSES, Meaning.WRONG_USE, Meaning.
 class Breaker:
     """What is known about one use of a server: closed while it works, open from the first failure to the next success.
 
-    `since` is when what failed began (time.monotonic), `error` what came of it.
+    `since` is when what failed first began (time.monotonic), `error` what came of the last try.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,11 @@ class Breaker:
         """Note a failure of what began at `since`. Return True if that is news."""
         now = self._seen = time.monotonic()
         # What began before the last success says nothing of the time after it.
-        if self.error is not None or since < self._closed_at:
+        if since < self._closed_at:
+            return False
+        if self.error is not None:
+            # A connection that broke may be followed by a wrong password, which says more.
+            self.error = error
             return False
         if since < self._closed_at + FLAPPING:
             # The look at it succeeds and the operations do not: large values that do not come through, say.
@@ -179,7 +183,7 @@ class Server:
                 # It may quote what it does not understand.
                 secret = str(self.pool.connection_kwargs.get("password") or "")
                 reason = type(error).__name__ if secret and secret in str(error) else str(error)
-                raise NotSentError(f"the server refused the login: {reason}") from None
+                raise LoginRefusedError(f"the server refused the login: {reason}") from None
             # The subclasses are answers, such as a wrong password.
             if type(error) in (redis.ConnectionError, redis.TimeoutError):
                 raise NotSentError(str(error)) from error

@@ -160,12 +160,12 @@ class Topology(ABC):
         return any(server.breaker(write=True) for server in self.servers())
 
     def _interval(self) -> float:
-        """Return the seconds to the next check, with jitter: short after a failure, longer the longer it lasts."""
+        """Return the seconds to the next check, with jitter: a moment while a failover lasts, longer after that."""
         if not self._is_in_trouble():
             self._trouble_since = None
             return CHECK_INTERVAL
         lasted = time.monotonic() - (self._trouble_since or time.monotonic())
-        return min(MOST_INTERVAL, max(LEAST_INTERVAL, lasted / 5)) * random.uniform(0.75, 1.25)
+        return min(MOST_INTERVAL, max(LEAST_INTERVAL, lasted / 20)) * random.uniform(0.75, 1.25)
 
 
 class Replicated(Topology):
@@ -233,12 +233,12 @@ class Replicated(Topology):
         return better
 
 
-def nobody(name: str, text: str) -> Server:
+def nobody(name: str, reason: redis.ConnectionError) -> Server:
     """Return a server that is always away, for this reason."""
 
     class Nobody(redis.ConnectionPool):
         def make_connection(self) -> Any:
-            raise NotSentError(text)
+            raise NotSentError(str(reason)) from reason
 
     return Server(name, Nobody())
 
