@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up status verify logs down reset test test-unit bench lint docs format tools dev
+.PHONY: help up status verify logs down reset drill test test-unit bench lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,8 +11,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in inventories/local.
 STATE_DIR := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/cachestack
 
-# make up MODE=standalone CLIENT=django_redis INVENTORY=inventories/replication ARGS=--check
+# make up MODE=sentinel CLIENT=django_redis INVENTORY=inventories/replication ARGS=--check
 WORDS = $(if $(MODE),-e cache_mode=$(MODE)) $(if $(CLIENT),-e cache_client=$(CLIENT))
+DRILL_MODE = $(or $(MODE),sentinel)
 # What the last `make up` was told, for the targets that look at what it made.
 CHOICE := $(STATE_DIR)/choice
 PLAYBOOK = ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) \
@@ -41,6 +42,12 @@ down: tools ## Stop the local services; the data stays
 reset: tools ## Stop the local services and delete their state, data included; asks first
 	@read -r -p 'Delete $(STATE_DIR) with all its data? Type yes: ' answer && [ "$$answer" = yes ] || { echo 'Nothing was changed.'; exit 1; }
 	$(PLAYBOOK) ansible/reset.yml
+
+drill: tools ## Kill the leader under load and measure what Django saw (MODE=sentinel or cluster; FAULTS=all for every fault)
+	@grep -qs 'cache_mode=$(DRILL_MODE)' $(CHOICE) || $(MAKE) --no-print-directory up MODE=$(DRILL_MODE)
+	@mkdir -p .cache/drill
+	$(PLAYBOOK) ansible/drill.yml
+	python drill/run.py --deployment=.cache/drill/deployment.json --report=.cache/drill --site='ansible-playbook $(WORDS) site.yml' $(if $(FAULTS),--faults $(FAULTS))
 
 test: dev ## Run the linters, the unit tests and every Molecule scenario
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-unit

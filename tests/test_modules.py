@@ -22,10 +22,15 @@ import pytest
 import yaml
 from ansible.library import (
     redis_binary,
+    redis_cluster,
     redis_command,
+    redis_config,
     redis_follow,
     redis_password,
     redis_role,
+    redis_sentinel,
+    redis_sentinel_info,
+    redis_switchover,
     service_probe,
     source_archive,
 )
@@ -41,9 +46,22 @@ from ansible.module_utils.redis_client import (
 from ansible.module_utils.testing import patch_module_args
 
 from conftest import PROJECT, Certificate
-from servers import RedisServer, RedisServerFactory, free_port
+from servers import Farm, RedisServer, RedisServerFactory, free_port
 
-MODULES = [redis_binary, redis_command, redis_follow, redis_password, redis_role, service_probe, source_archive]
+MODULES = [
+    redis_binary,
+    redis_cluster,
+    redis_command,
+    redis_config,
+    redis_follow,
+    redis_password,
+    redis_role,
+    redis_sentinel,
+    redis_sentinel_info,
+    redis_switchover,
+    service_probe,
+    source_archive,
+]
 PASSWORD = "p@ss \"word' \\ #é"
 
 
@@ -269,17 +287,27 @@ def test_a_server_that_is_silent_is_an_os_error(say: Callable[..., int]) -> None
 
 
 def test_ask_role_of_a_leader(leader: RedisServer, auth_file: str) -> None:
-    assert ask_role(params(leader, auth_file)) == {"role": "leader", **about(leader)}
+    answer = ask_role(params(leader, auth_file))
+    assert answer.pop("offset") >= 0
+    assert answer.pop("replicas") >= 0
+    assert answer == {"role": "leader", **about(leader)}
 
 
 def test_ask_role_of_a_replica(leader: RedisServer, replica: RedisServer, auth_file: str) -> None:
     followed = {"leader_address": leader.host, "leader_port": leader.port, "link": "connected"}
-    assert ask_role(params(replica, auth_file)) == {"role": "replica", **followed, **about(replica)}
+    answer = ask_role(params(replica, auth_file))
+    assert answer.pop("offset") >= 0
+    assert answer == {"role": "replica", **followed, **about(replica)}
+    assert ask_role(params(leader, auth_file))["replicas"] == 1
 
 
 def about(server: RedisServer) -> dict[str, Any]:
     info = server.client().info("server")
-    return {"server": "valkey", "version": info["valkey_version"]}
+    return {"server": "valkey", "version": info["valkey_version"], "cluster": False}
+
+
+def test_ask_role_of_a_node_of_a_cluster(farm: Farm) -> None:
+    assert ask_role(params(farm.cluster_node(), None))["cluster"] is True
 
 
 ROLE_OF_A_LEADER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
@@ -288,7 +316,8 @@ ROLE_OF_A_LEADER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
 def test_redis_says_its_version_in_another_field_than_valkey(leader: RedisServer, say: Callable[..., int]) -> None:
     info = b"# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"
     port = say(ROLE_OF_A_LEADER, b"$%d\r\n%s\r\n" % (len(info), info))
-    assert ask_role(params(leader, None, port=port)) == {"role": "leader", "server": "redis", "version": "7.0.15"}
+    answer = ask_role(params(leader, None, port=port))
+    assert (answer["server"], answer["version"], answer["cluster"]) == ("redis", "7.0.15", False)
 
 
 def test_redis_role(run: Run, leader: RedisServer, auth_file: str) -> None:
@@ -367,7 +396,8 @@ def test_follows(answer: dict[str, Any], address: str | None, port: int | None, 
     ],
 )
 def test_serves(answer: dict[str, Any], serving: bool) -> None:
-    assert redis_follow.serves(answer) is serving
+    assert redis_follow.serves({**answer, "offset": 5}, 5) is serving
+    assert redis_follow.serves({**answer, "offset": 4}, 5) is (answer is LEADS)
 
 
 def test_redis_follow(run: Run, redis_server: RedisServerFactory, leader: RedisServer, auth_file: str) -> None:
@@ -407,6 +437,26 @@ def test_redis_follow_waits_and_then_says_what_for(run: Run, redis_server: Redis
     server.stop()
     result = run(redis_follow, **{**here, "wait": 0})
     assert "refused" in result["msg"]
+
+
+def test_redis_follow_waits_until_the_replica_has_what_its_leader_has(
+    run: Run, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, replica = farm.replicated(1)
+    here: dict[str, Any] = {"port": replica.port, "auth_file": None, "wait": 1}
+    monkeypatch.setattr(redis_follow, "leaders_offset", lambda answer, params: 10**9)
+    result = run(redis_follow, **here, leader_address=leader.host, leader_port=leader.port)
+    assert "it does not have all of the leader's data" in result["msg"]
+    monkeypatch.undo()
+    assert run(redis_follow, **here, leader_address=leader.host, leader_port=leader.port)["offset"] >= 0
+
+
+def test_redis_follow_keeps_a_role_that_others_gave(run: Run, farm: Farm) -> None:
+    leader, replica = farm.replicated(1)
+    for server, role in ((leader, "leader"), (replica, "replica")):
+        target: dict[str, Any] = {"leader_address": "192.0.2.1", "leader_port": 1} if role == "leader" else {}
+        result = run(redis_follow, port=server.port, auth_file=None, keep_role=True, wait=10, **target)
+        assert (result["changed"], result["role"]) == (False, role)
 
 
 def test_redis_follow_wants_address_and_port_together(run: Run) -> None:

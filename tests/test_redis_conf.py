@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, quote, read_directive
 from hypothesis import example, given
 from hypothesis import strategies as st
-from redis_conf import FilterModule, redis_conf
+from redis_conf import FilterModule, redis_conf, redis_persists
 
 from servers import RedisServerFactory
 
@@ -148,4 +148,22 @@ def test_read_directive_of_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_the_filter_is_registered() -> None:
-    assert FilterModule().filters() == {"redis_conf": redis_conf}
+    assert FilterModule().filters() == {"redis_conf": redis_conf, "redis_persists": redis_persists}
+
+
+@pytest.mark.parametrize(
+    ("directives", "persists"),
+    [
+        ({}, False),
+        ({"appendonly": True}, True),
+        ({"appendonly": "yes", "save": ""}, True),
+        ({"appendonly": False, "save": ""}, False),
+        ({"appendonly": "no", "save": '""'}, False),
+        ({"appendonly": False, "save": None}, False),
+        ({"appendonly": False, "save": "3600 1"}, True),
+        ({"appendonly": False, "save": ["3600 1", "60 100"]}, True),
+        ({"appendonly": False, "save": []}, False),
+    ],
+)
+def test_redis_persists(directives: dict[str, Any], persists: bool) -> None:
+    assert redis_persists(directives) is persists

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis_nodes import FilterModule, TopologyError, redis_neighbours, redis_nodes
+from redis_nodes import FilterModule, TopologyError, redis_neighbours, redis_nodes, redis_sentinels
 
 NAMES = ["redis-1", "redis-2", "redis-3"]
 ADDRESSES = {"redis-1": "192.0.2.11", "redis-2": "192.0.2.12", "redis-3": "192.0.2.13"}
-MODES = ["locmem", "standalone", "replication"]
+MODES = ["locmem", "standalone", "replication", "sentinel", "cluster"]
 
 # What a host's redis_reply may be.
 LEADS = {"role": "leader", "server": "redis", "version": "7.0.15"}
@@ -65,13 +65,13 @@ CASES: dict[str, tuple[list[dict[str, Any] | None], str | None, str]] = {
         None,
         "redis-3",
     ),
-    "a leader outside of the group is nobody": (
-        [DOWN, {"role": "replica", "leader_address": "192.0.2.99", "leader_port": 6379, "link": "connect"}, DOWN],
+    "a remembered leader outside of the group is nobody": (
+        [DOWN, {**DOWN, "leader_address": "192.0.2.99", "leader_port": 6379}, DOWN],
         "redis-3",
         "redis-3",
     ),
-    "the port is part of who is followed": (
-        [DOWN, {"role": "replica", "leader_address": "192.0.2.13", "leader_port": 6380, "link": "connect"}, DOWN],
+    "a server that still runs in a cluster says nothing": (
+        [{**LEADS, "cluster": True}, {**LEADS, "cluster": True}, DOWN],
         None,
         "redis-1",
     ),
@@ -107,6 +107,135 @@ def test_two_leaders_are_an_error_with_the_picture(mode: str, replies: list[dict
     assert picture in str(refusal.value)
     assert "Nothing was changed" in str(refusal.value)
     assert "REPLICAOF <address> <port>" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [DOWN, {"role": "replica", "leader_address": "192.0.2.99", "leader_port": 6379}, DOWN],
+        [DOWN, {"role": "replica", "leader_address": "192.0.2.13", "leader_port": 6380}, DOWN],
+        [follows("redis-2"), follows("redis-1"), DOWN],
+        [follows("redis-2"), follows("redis-3"), follows("redis-2")],
+        [DOWN, follows("redis-1"), follows("redis-2")],
+    ],
+    ids=["another host", "another port", "a circle", "a longer circle", "two different"],
+)
+@pytest.mark.parametrize("mode", ["standalone", "replication", "sentinel"])
+def test_no_leader_is_an_error_with_the_picture(mode: str, replies: list[dict[str, Any]]) -> None:
+    with pytest.raises(TopologyError, match=r"no server leads \(.*follows.*\)\. Nothing was changed"):
+        redis_nodes(NAMES, hosts(*replies, redis_leader="redis-1"), mode)
+
+
+# What Sentinels say
+
+
+def names(name: str, **more: Any) -> dict[str, Any]:
+    """A Sentinel that names this host."""
+    return {"running": True, "leader_address": ADDRESSES[name], "leader_port": 6379, "unsettled": "", **more}
+
+
+def recalls(name: str) -> dict[str, Any]:
+    """A Sentinel that is down and named this host when it last ran."""
+    return {**names(name), "running": False}
+
+
+def watched(replies: list[dict[str, Any]], said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    hostvars = hosts(*replies)
+    for name, reply in zip(NAMES, said):
+        hostvars[name]["redis_sentinel_reply"] = reply
+    return redis_nodes(NAMES, hostvars, "sentinel", redis_sentinels(NAMES, hostvars, "sentinel"))
+
+
+FOLLOW_2 = [follows("redis-2"), LEADS, follows("redis-2")]
+
+
+@pytest.mark.parametrize(
+    ("replies", "said", "name"),
+    [
+        (FOLLOW_2, [names("redis-2")] * 3, "redis-2"),
+        (FOLLOW_2, [names("redis-2"), {"running": False}, {"running": False}], "redis-2"),
+        (FOLLOW_2, [{"running": True, "error": "No such master"}] * 3, "redis-2"),
+        ([follows("redis-2"), DOWN, follows("redis-2")], [names("redis-2", unsettled="it is away")] * 3, "redis-2"),
+        ([DOWN, DOWN, DOWN], [recalls("redis-3"), recalls("redis-3"), recalls("redis-1")], "redis-3"),
+        ([remembers("redis-1"), DOWN, DOWN], [recalls("redis-3"), recalls("redis-3"), {"running": False}], "redis-3"),
+        ([DOWN, DOWN, DOWN], [{"running": False}] * 3, "redis-1"),
+    ],
+    ids=["all", "one answers", "new ones", "the leader is down", "all are down", "most remember", "nothing yet"],
+)
+def test_the_sentinels_know_who_leads(replies: list[dict[str, Any]], said: list[dict[str, Any]], name: str) -> None:
+    assert [node["name"] for node in watched(replies, said) if node["role"] == "leader"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("replies", "said"),
+    [
+        (FOLLOW_2, [names("redis-2"), names("redis-1"), names("redis-2")]),
+        (FOLLOW_2, [names("redis-1")] * 3),
+        (FOLLOW_2, [{**names("redis-1"), "leader_address": "192.0.2.99"}] * 3),
+        ([DOWN, LEADS, DOWN], [names("redis-1")] * 3),
+        ([follows("redis-2")] * 3, [names("redis-2")] * 3),
+    ],
+    ids=["each other", "the servers", "the inventory", "who is down", "who follows"],
+)
+def test_sentinels_that_contradict_are_an_error_with_the_picture(
+    replies: list[dict[str, Any]], said: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(TopologyError) as refusal:
+        watched(replies, said)
+    assert "Nothing was changed" in str(refusal.value)
+    assert "Sentinel on redis-3: names" in str(refusal.value)
+
+
+def test_two_leaders_are_an_error_whatever_the_sentinels_say() -> None:
+    with pytest.raises(TopologyError, match="more than one server leads"):
+        watched([LEADS, LEADS, DOWN], [names("redis-1")] * 3)
+
+
+def test_a_sentinel() -> None:
+    (plain,) = redis_sentinels(["s-1"], {"s-1": {"ansible_host": "192.0.2.9"}}, "sentinel")
+    wanted = {"address": "192.0.2.9", "port": 26379, "place": "192.0.2.9:26379", "service": "mymaster"}
+    assert plain == {"name": "s-1", **wanted, "down_after_ms": 5000}
+    said = {
+        "redis_sentinel_address": "10.0.0.1",
+        "redis_sentinel_port": "1",
+        "redis_sentinel_service": "shop",
+        "redis_sentinel_down_after_ms": "2000",
+    }
+    (given,) = redis_sentinels(["s-1"], {"s-1": said}, "sentinel")
+    assert given == {
+        "name": "s-1",
+        "address": "10.0.0.1",
+        "port": 1,
+        "place": "10.0.0.1:1",
+        "service": "shop",
+        "down_after_ms": 2000,
+    }
+    assert redis_sentinels(["s-1"], {"s-1": {}}, "replication") == []
+
+
+# Clusters, and inventories for several modes
+
+
+def test_a_cluster_has_several_leaders() -> None:
+    said = [{**follows("redis-3"), "cluster": True}, {**LEADS, "cluster": True}, {**LEADS, "cluster": True}]
+    nodes = redis_nodes(NAMES, hosts(*said), "cluster")
+    assert [(node["name"], node["role"]) for node in nodes] == [
+        ("redis-1", "replica"),
+        ("redis-2", "leader"),
+        ("redis-3", "leader"),
+    ]
+
+
+def test_a_server_of_another_mode_is_not_yet_a_node_of_the_cluster() -> None:
+    nodes = redis_nodes(NAMES, hosts(LEADS, follows("redis-1"), DOWN), "cluster")
+    assert [node["role"] for node in nodes] == ["leader"] * 3
+
+
+def test_a_mode_uses_the_servers_that_are_for_it() -> None:
+    hostvars = hosts(DOWN, DOWN, DOWN)
+    hostvars["redis-3"]["redis_modes"] = ["cluster"]
+    assert [node["name"] for node in redis_nodes(NAMES, hostvars, "replication")] == NAMES[:2]
+    assert [node["name"] for node in redis_nodes(NAMES, hostvars, "cluster")] == NAMES
 
 
 def test_an_unknown_redis_leader_is_an_error_that_names_the_hosts() -> None:
@@ -148,7 +277,9 @@ def test_no_hosts(mode: str) -> None:
 def test_a_node(variables: dict[str, Any], wanted: dict[str, Any]) -> None:
     (node,) = redis_nodes(["redis-1"], {"redis-1": variables}, "standalone")
     assert {key: node[key] for key in wanted} == wanted
-    assert set(node) == {"name", "role", "address", "port", "socket", "tls"}
+    assert set(node) == {"name", "role", "address", "port", "place", "socket", "tls", "machine"}
+    assert node["place"] == f"{node['address']}:{node['port']}"
+    assert node["machine"] == variables.get("ansible_host", "redis-1")
 
 
 def test_instances_on_one_machine_are_told_apart_by_their_ports() -> None:
@@ -174,7 +305,11 @@ def test_neighbours() -> None:
 
 
 def test_the_filters_are_registered() -> None:
-    assert FilterModule().filters() == {"redis_nodes": redis_nodes, "redis_neighbours": redis_neighbours}
+    assert FilterModule().filters() == {
+        "redis_nodes": redis_nodes,
+        "redis_sentinels": redis_sentinels,
+        "redis_neighbours": redis_neighbours,
+    }
 
 
 def test_a_leader_that_came_back_empty_does_not_empty_its_replicas() -> None:

@@ -111,7 +111,15 @@ def test_the_specs_are_complete(role: str) -> None:
             assert option["default"] in option["choices"], name
 
 
-PYTHON_TYPES: dict[str, type] = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
+PYTHON_TYPES: dict[str, type] = {
+    "str": str,
+    "path": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+}
 
 
 @EACH_ROLE
@@ -131,8 +139,11 @@ def test_nothing_is_left_to_do(role: str) -> None:
 # Filters and specs
 
 
-def test_the_port_that_the_filter_assumes_is_the_roles() -> None:
+def test_what_the_filter_assumes_is_the_roles() -> None:
     assert defaults("redis")["redis_port"] == redis_nodes.DEFAULT_PORT
+    assert defaults("redis_sentinel")["redis_sentinel_port"] == redis_nodes.DEFAULT_SENTINEL_PORT
+    assert defaults("redis_sentinel")["redis_sentinel_service"] == redis_nodes.DEFAULT_SERVICE
+    assert defaults("redis_sentinel")["redis_sentinel_down_after_ms"] == redis_nodes.DEFAULT_DOWN_AFTER
 
 
 def test_the_clients_are_those_of_the_filter() -> None:
@@ -146,10 +157,20 @@ def test_the_words_of_an_alias_are_described(word: str) -> None:
 
 def test_the_default_aliases_are_valid_in_every_mode() -> None:
     node = {"name": "redis-1", "address": "192.0.2.1", "port": 6379, "socket": None, "tls": False, "role": "leader"}
-    aliases = defaults("django_app")["django_app_cache_aliases"]
+    aliases = load("roles/django_app/vars/main.yml")["__django_app_default_aliases"]
     for mode in specs("cache")["cache_mode"]["choices"]:
-        for client in django_caches.CLIENTS:
-            caches = django_caches.django_caches(aliases, mode, client, [node], "x", "", "dj_session")
+        served = {"sentinel": ["django_redis", "resilient"], "cluster": ["resilient"]}
+        for client in served.get(mode, django_caches.CLIENTS):
+            caches = django_caches.django_caches(
+                aliases["cluster" if mode == "cluster" else "others"],
+                mode,
+                client,
+                [node],
+                "x",
+                "",
+                "dj_session",
+                sentinels=[node],
+            )
             assert list(caches) == ["default", "dj_session"]
 
 
@@ -234,8 +255,9 @@ def test_an_inventory_sets_values_of_the_right_type(inventory: str) -> None:
 
 @EACH_INVENTORY
 def test_an_inventory_has_the_groups_and_its_mode(inventory: str) -> None:
-    assert set(load(f"inventories/{inventory}/hosts.yml")) == {"redis", "django_app"}
     mode = dict(variables(inventory))["cache_mode"]
+    watched = {"redis_sentinel"} if mode == "sentinel" or inventory == "local" else set()
+    assert set(load(f"inventories/{inventory}/hosts.yml")) == {"redis", "django_app", *watched}
     assert mode in specs("cache")["cache_mode"]["choices"]
     if inventory in specs("cache")["cache_mode"]["choices"]:
         assert mode == inventory

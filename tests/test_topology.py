@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from redis_nodes import redis_nodes
-from topology import FilterModule, cachecheck_faults, deployment_summary, topology_faults
+from topology import FilterModule, cachecheck_faults, deployment_summary, sentinel_faults, topology_faults
 
 Nodes = list[dict[str, Any]]
 Hostvars = dict[str, dict[str, Any]]
@@ -128,6 +129,37 @@ def test_other_servers_than_those_that_run(nodes: Nodes, servers: list[str]) -> 
     assert fault == f"default: Django uses {told}, and what runs is 192.0.2.11:6379, 192.0.2.12:6379, 192.0.2.13:6379"
 
 
+@pytest.mark.parametrize(
+    "servers", [["redis://shop"], ["redis://shop/1?is_master=1"], ["redis://shop/1?is_master=1", "redis://shop/1?x=0"]]
+)
+def test_under_sentinel_the_service_is_what_runs(nodes: Nodes, servers: list[str]) -> None:
+    told = report(*servers, mode="sentinel", client="resilient")
+    assert cachecheck_faults(told, nodes, "sentinel", "resilient", service="shop") == []
+    (fault,) = cachecheck_faults(told, nodes, "sentinel", "resilient", service="mymaster")
+    assert fault.startswith("default: Django uses shop")
+    assert fault.endswith(", and what runs is mymaster")
+    assert cachecheck_faults(told, [], "sentinel", "resilient") == []
+
+
+@pytest.mark.parametrize("servers", [URLS, URLS[:1], ["redis://shop", "redis://other"], []])
+def test_under_sentinel_no_server_is_named(nodes: Nodes, servers: list[str]) -> None:
+    told = report(*servers, mode="sentinel", client="resilient")
+    assert len(cachecheck_faults(told, nodes, "sentinel", "resilient", service="shop")) == 1
+
+
+def test_of_a_cluster_every_node_is_known_in_any_order(nodes: Nodes) -> None:
+    nodes = [{**node, "socket": "/run/redis.sock"} for node in nodes]
+    for servers in itertools.permutations(URLS):
+        assert cachecheck_faults(report(*servers, mode="cluster"), nodes, "cluster", "builtin") == []
+
+
+@pytest.mark.parametrize("servers", [URLS[:1], URLS[:2], [*URLS, URLS[2]], [*URLS, "redis://h:1"], ["redis://h:1"]])
+def test_other_nodes_than_those_of_the_cluster(nodes: Nodes, servers: list[str]) -> None:
+    (fault,) = cachecheck_faults(report(*servers, mode="cluster"), nodes, "cluster", "builtin")
+    told = ", ".join(server.removeprefix("redis://") for server in servers)
+    assert fault == f"default: Django uses {told}, and what runs is 192.0.2.11:6379, 192.0.2.12:6379, 192.0.2.13:6379"
+
+
 def test_locmem_has_no_servers_to_compare() -> None:
     assert cachecheck_faults(report("default", mode="locmem"), [], "locmem", "builtin") == []
 
@@ -190,5 +222,50 @@ def test_the_filters_are_registered() -> None:
     assert FilterModule().filters() == {
         "topology_faults": topology_faults,
         "cachecheck_faults": cachecheck_faults,
+        "sentinel_faults": sentinel_faults,
         "deployment_summary": deployment_summary,
     }
+
+
+# Sentinels
+
+LEADER = {"name": "redis-1", "address": "192.0.2.11", "port": 6379}
+SENTINEL_SAYS = {
+    "running": True,
+    "leader_address": "192.0.2.11",
+    "leader_port": 6379,
+    "quorum": "OK 3 usable Sentinels.",
+    "unsettled": "",
+}
+
+
+def test_a_sentinel_without_faults() -> None:
+    assert sentinel_faults(SENTINEL_SAYS, LEADER) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"running": False, "error": "refused"}, "the Sentinel does not answer: refused"),
+        ({"leader_port": 6380}, "the Sentinel names 192.0.2.11:6380, and redis-1 leads"),
+        ({"leader_address": "192.0.2.12"}, "the Sentinel names 192.0.2.12:6379, and redis-1 leads"),
+        ({"quorum": "NOQUORUM 1 usable"}, "no failover is possible: NOQUORUM 1 usable"),
+        ({"unsettled": "a failover is under way"}, "a failover is under way"),
+    ],
+)
+def test_what_is_wrong_with_a_sentinel(changed: dict[str, Any], words: str) -> None:
+    (told,) = sentinel_faults({**SENTINEL_SAYS, **changed}, LEADER)
+    assert words in told
+
+
+def test_the_summary_says_whether_a_failover_is_possible() -> None:
+    sentinels = [{"name": name, "address": name, "port": 26379} for name in ("s-1", "s-2", "s-3", "s-4")]
+    hostvars: dict[str, Any] = {
+        "s-1": {"redis_sentinel_reply": SENTINEL_SAYS},
+        "s-2": {"redis_sentinel_reply": {**SENTINEL_SAYS, "quorum": "NOQUORUM 1 usable"}},
+        "s-3": {"redis_sentinel_reply": {"running": False, "error": "refused"}},
+        "s-4": {},
+    }
+    lines = deployment_summary([], hostvars, [], "sentinel", "resilient", sentinels).splitlines()
+    said = [line.partition(", ")[2] for line in lines[1:]]
+    assert said == ["a failover is possible", "NOQUORUM 1 usable", "refused", "was not asked"]

@@ -1,4 +1,4 @@
-"""Print directives as redis.conf text."""
+"""Directives of redis.conf: their text, and what follows from them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,17 @@ def _argument(name: str, value: Any) -> str:
     return text or '""'
 
 
+def redis_persists(directives: Mapping[str, Any]) -> bool:
+    """Whether a server with these directives has its data again after a restart: by the log or by snapshots."""
+    log = str(directives.get("appendonly", "no")).strip().strip('"').lower()
+    saves = directives.get("save")
+    snapshots = [str(save).strip().strip('"') for save in (saves if isinstance(saves, list) else [saves])]
+    return log in ("yes", "true") or any(snapshot not in ("", "None") for snapshot in snapshots)
+
+
 class FilterModule:
     """Registers the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Name to function."""
-        return {"redis_conf": redis_conf}
+        return {"redis_conf": redis_conf, "redis_persists": redis_persists}

@@ -36,12 +36,13 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
 
 
 def cachecheck_faults(
-    report: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], mode: str, client: str
+    report: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], mode: str, client: str, service: str = ""
 ) -> list[str]:
     """What is wrong with the caches that Django loaded, a sentence for each fault; empty where all is well.
 
     ``report`` is what ``manage.py cachecheck --json`` prints. An alias must have the leader first, and after it no
-    server or every replica, in inventory order.
+    server or every replica, in inventory order; in mode ``sentinel`` the ``service`` that the Sentinels watch; in mode
+    ``cluster`` every node once, in any order, since who leads changes.
     """
     faults = [
         f"{name}: {operation['name']}: {operation['error']}"
@@ -52,17 +53,57 @@ def cachecheck_faults(
     if (report["mode"], report["client"]) != (mode, client):
         told = f"{report['mode']} with client {report['client']}"
         faults.append(f"Django runs {told}, and the inventory says {mode} with client {client}")
-    places = [node.get("socket") or f"{_bracketed(node['address'])}:{node['port']}" for node in nodes]
     for name, alias in report["aliases"].items():
         loaded = [server.partition("://")[2].partition("?")[0] for server in alias["servers"]]
         loaded = [unquote(server) if server.startswith("/") else server.partition("/")[0] for server in loaded]
-        if nodes and loaded not in (places, places[:1]):
-            faults.append(f"{name}: Django uses {', '.join(loaded)}, and what runs is {', '.join(places)}")
+        if nodes and not _are_those(loaded, nodes, mode, service):
+            runs = service if mode == "sentinel" else ", ".join(_places(nodes, mode))
+            faults.append(f"{name}: Django uses {', '.join(loaded)}, and what runs is {runs}")
+    return faults
+
+
+def _are_those(loaded: list[str], nodes: Sequence[Mapping[str, Any]], mode: str, service: str) -> bool:
+    """Tell whether the servers that an alias has are those of the deployment."""
+    if mode == "sentinel":
+        # django-redis has the service twice where it reads from replicas.
+        return set(loaded) == {service}
+    places = _places(nodes, mode)
+    if mode == "cluster":
+        return sorted(loaded) == sorted(places)
+    return loaded in (places, places[:1])
+
+
+def _places(nodes: Sequence[Mapping[str, Any]], mode: str) -> list[str]:
+    """Where Django reaches the nodes; those of a cluster have no sockets for it."""
+    sockets = [None if mode == "cluster" else node.get("socket") for node in nodes]
+    return [socket or f"{_bracketed(node['address'])}:{node['port']}" for socket, node in zip(sockets, nodes)]
+
+
+def sentinel_faults(reply: Mapping[str, Any], leader: Mapping[str, Any]) -> list[str]:
+    """What is wrong with what a Sentinel says, a sentence for each fault; empty where all is well.
+
+    ``reply`` is a result of the module ``redis_sentinel_info``, ``leader`` the node that leads.
+    """
+    if not reply.get("running"):
+        return [f"the Sentinel does not answer: {reply.get('error', 'it was not asked')}"]
+    faults = []
+    if (reply.get("leader_address"), reply.get("leader_port")) != (leader["address"], leader["port"]):
+        named = f"{reply.get('leader_address')}:{reply.get('leader_port')}"
+        faults.append(f"the Sentinel names {named}, and {leader['name']} leads")
+    if reply.get("unsettled"):
+        faults.append(f"the Sentinel says that {reply['unsettled']}")
+    if not str(reply.get("quorum")).startswith("OK"):
+        faults.append(f"no failover is possible: {reply.get('quorum')}")
     return faults
 
 
 def deployment_summary(
-    hosts: Iterable[str], hostvars: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], mode: str, client: str
+    hosts: Iterable[str],
+    hostvars: Mapping[str, Any],
+    nodes: Iterable[Mapping[str, Any]],
+    mode: str,
+    client: str,
+    sentinels: Iterable[Mapping[str, Any]] = (),
 ) -> str:
     """What runs where, a line for each server, for people; never a secret."""
     rows = [("mode", mode, f"client {client}")]
@@ -82,6 +123,13 @@ def deployment_summary(
                 f"{node['name']}, {state}",
             )
         )
+    for sentinel in sentinels:
+        reply = hostvars[sentinel["name"]].get("redis_sentinel_reply") or {}
+        state = "a failover is possible" if str(reply.get("quorum")).startswith("OK") else reply.get("quorum")
+        state = reply.get("unsettled") or state or reply.get("error") or "was not asked"
+        rows.append(
+            ("Sentinel", f"{_bracketed(sentinel['address'])}:{sentinel['port']}", f"{sentinel['name']}, {state}")
+        )
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{word:{widths[0]}}  {place:{widths[1]}}  {about}".rstrip() for word, place, about in rows)
 
@@ -98,5 +146,6 @@ class FilterModule:
         return {
             "topology_faults": topology_faults,
             "cachecheck_faults": cachecheck_faults,
+            "sentinel_faults": sentinel_faults,
             "deployment_summary": deployment_summary,
         }

@@ -14,10 +14,11 @@ module: redis_follow
 short_description: Make a Redis server lead, or follow a leader
 description:
   - Waits until the server answers, changes its role where that is another, has the server remember it, and waits until
-    a replica has its leader's data.
+    a replica has the data that its leader had when the replica was connected.
 options:
   leader_address: {description: Whom to follow; the server leads where this is missing., type: str}
   leader_port: {description: Whom to follow., type: int}
+  keep_role: {description: "Change no role, only wait: others decide who leads.", type: bool, default: false}
   volatile_file: {description: The file to which the server writes its topology., type: path}
   wait: {description: Seconds to wait until the server serves., type: int, default: 300}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
@@ -64,9 +65,20 @@ def remembers(params: dict[str, Any]) -> bool:
     return remembered(params["volatile_file"]) == (wanted if params["leader_address"] else {})
 
 
-def serves(answer: dict[str, Any]) -> bool:
-    """Whether the server answers with current data: a leader at once, a replica when it is connected."""
-    return bool(answer["role"] == "leader" or answer["link"] == "connected")
+def serves(answer: dict[str, Any], goal: int) -> bool:
+    """Whether the server answers with current data: a leader at once, a replica when it has what its leader had."""
+    return bool(answer["role"] == "leader" or (answer["link"] == "connected" and answer["offset"] >= goal))
+
+
+def leaders_offset(answer: dict[str, Any], params: dict[str, Any]) -> int:
+    """How far the leader of a replica is, 0 where it does not tell this host: then the link alone must do."""
+    leader = {**params, "address": answer["leader_address"], "port": answer["leader_port"]}
+    leader["tls_name"] = params["tls_name"] and answer["leader_address"]
+    try:
+        # The password is the same on both, as the leader's could become the replica's.
+        return int(ask_role(leader)["offset"])
+    except (OSError, RedisError):
+        return 0
 
 
 def change(params: dict[str, Any]) -> None:
@@ -84,6 +96,7 @@ def main() -> None:
             **CONNECTION_SPEC,
             "leader_address": {"type": "str"},
             "leader_port": {"type": "int"},
+            "keep_role": {"type": "bool", "default": False},
             "volatile_file": {"type": "path"},
             "wait": {"type": "int", "default": 300},
         },
@@ -92,23 +105,27 @@ def main() -> None:
     )
     params = module.params
     deadline = time.monotonic() + params["wait"]
-    changed, reason = False, ""
+    changed, reason, goal = False, "", -1
     while True:
         try:
             answer = ask_role(params)
-            if not follows(answer, params):
+            if not params["keep_role"] and not follows(answer, params):
                 changed = True
                 if not module.check_mode:
                     change(params)
-            elif not remembers(params):
+            elif not params["keep_role"] and not remembers(params):
                 changed = True
                 if not module.check_mode:
                     with connect(params) as redis:
                         redis.command("CONFIG", "REWRITE")
-            elif serves(answer):
+            elif serves(answer, max(goal, 0)) and (goal >= 0 or answer["role"] == "leader"):
                 module.exit_json(changed=changed, **answer)
+            elif answer["link"] == "connected" and goal < 0:
+                goal = leaders_offset(answer, params)
+                continue
             else:
-                reason = f"its link to {answer['leader_address']}:{answer['leader_port']} is {answer['link']}"
+                leader = f"{answer['leader_address']}:{answer['leader_port']}"
+                reason = f"its link to {leader} is {answer['link']}, and it does not have all of the leader's data"
             if module.check_mode:
                 module.exit_json(changed=changed, **answer)
         except (OSError, RedisError) as error:

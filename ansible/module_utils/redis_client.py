@@ -23,13 +23,18 @@ class RedisClient:
     """One connection to one server, as a context manager.
 
     Raises OSError where the server cannot be reached and RedisError where it refuses. ``timeout`` is in seconds, for
-    the connection and for each reply.
+    the connection and for each reply. An ``address`` that begins with / is the path of a Unix socket.
     """
 
     def __init__(
         self, address: str, port: int, tls_ca_file: str | None = None, tls_name: str | None = None, timeout: float = 5.0
     ) -> None:
-        self._socket = socket.create_connection((LOOPBACK.get(address, address), port), timeout)
+        if address.startswith("/"):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(timeout)
+            self._socket.connect(address)
+        else:
+            self._socket = socket.create_connection((LOOPBACK.get(address, address), port), timeout)
         if tls_name:
             context = ssl.create_default_context(cafile=tls_ca_file or None)
             self._socket = context.wrap_socket(self._socket, server_hostname=tls_name)
@@ -142,7 +147,8 @@ def connect(params: dict[str, Any]) -> RedisClient:
 def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     """What the server is.
 
-    ``role`` (``leader`` or ``replica``), ``server`` and ``version``; for a replica also ``leader_address``,
+    ``role`` (``leader`` or ``replica``), ``offset`` in the stream of writes, ``server``, ``version`` and ``cluster``
+    (whether it is a node of one); for a leader also the number of its ``replicas``; for a replica ``leader_address``,
     ``leader_port`` and ``link`` (``connected`` when it is up). Raises OSError or RedisError.
     """
     with connect(params) as redis:
@@ -151,13 +157,15 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "server": about.get("server_name", "redis"),
         "version": about.get("valkey_version", about["redis_version"]),
+        "cluster": "cluster" in (about.get("redis_mode"), about.get("server_mode")),
     }
     if role == "master":
-        return {**answer, "role": "leader"}
+        return {**answer, "role": "leader", "offset": details[0], "replicas": len(details[1])}
     if role != "slave":
         raise RedisError(f"this is a {role}, which holds no data")
-    address, port, link = details[:3]
-    return {**answer, "role": "replica", "leader_address": address, "leader_port": port, "link": link}
+    address, port, link, offset = details
+    answer |= {"leader_address": address, "leader_port": port, "link": link}
+    return {**answer, "role": "replica", "offset": offset}
 
 
 def remembered(path: str | None) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+#!/usr/bin/python
+"""Ansible module: have a Sentinel watch a leader with the wanted settings, without a restart."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, quote, read_directive
+
+DOCUMENTATION = r"""
+module: redis_sentinel
+short_description: Have a Sentinel watch a leader with the wanted settings
+description:
+  - A running Sentinel is told what differs (C(SENTINEL MONITOR), C(SENTINEL SET)); who leads is its own business.
+  - I(auth_file), which the Sentinel's configuration includes, has what it must know at its next start, with both
+    passwords. Sentinel writes passwords without quotes into its own file, and could not read them again.
+options:
+  service: {description: The name of what is watched., type: str, required: true}
+  leader_address: {description: Who leads; for a Sentinel that does not watch it yet., type: str, required: true}
+  leader_port: {description: Who leads., type: int, required: true}
+  quorum: {description: How many Sentinels must miss the leader., type: int, required: true}
+  settings: {description: Other settings of the service as C(SENTINEL SET) has them., type: dict, default: {}}
+  leader_password: {description: The password of the servers that are watched., type: str, required: true}
+  password: {description: The Sentinel's own., type: str, required: true}
+  auth_file: {description: The file to write; until then it has the password that the Sentinel has., type: path}
+  address: {description: Address to connect to., type: str, default: 127.0.0.1}
+  port: {description: Port to connect to., type: int, required: true}
+  tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
+  tls_name: {description: The name in that certificate., type: str}
+  timeout: {description: Seconds to wait for the connection and for each reply., type: float, default: 5}
+extends_documentation_fragment: [files]
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Watch the leader
+  redis_sentinel:
+    port: 26379
+    auth_file: /etc/redis/redis-sentinel-26379.auth.conf
+    password: "{{ redis_sentinel_password }}"
+    leader_password: "{{ redis_password }}"
+    service: mymaster
+    leader_address: 10.0.0.11
+    leader_port: 6379
+    quorum: 2
+    settings: {down-after-milliseconds: 5000}
+"""
+
+RETURN = r"""
+told: {description: "What the running Sentinel was told, or in check mode would be.", type: list}
+restart: {description: "Why a restart is needed, a text for each reason.", type: list}
+"""
+
+
+def masters(redis: RedisClient) -> dict[str, dict[str, str]]:
+    """What the Sentinel watches: name to fields."""
+    tables = (dict(zip(reply[::2], reply[1::2])) for reply in redis.command("SENTINEL", "MASTERS"))
+    return {table["name"]: table for table in tables}
+
+
+def commands(params: dict[str, Any], watched: dict[str, dict[str, str]], new_password: bool) -> list[tuple[Any, ...]]:
+    """What the Sentinel must be told."""
+    service = params["service"]
+    told: list[tuple[Any, ...]] = [("REMOVE", name) for name in watched if name != service]
+    if service not in watched:
+        target = (params["leader_address"], params["leader_port"], params["quorum"])
+        told.append(("MONITOR", service, *target))
+    has = watched.get(service, {"quorum": str(params["quorum"])})
+    for name, value in {"quorum": params["quorum"], **params["settings"]}.items():
+        if has.get(name) != str(value):
+            told.append(("SET", service, name, value))
+    if new_password or service not in watched:
+        told.append(("SET", service, "auth-pass", params["leader_password"]))
+    return told
+
+
+def tell(params: dict[str, Any], new_password: bool, check_mode: bool) -> tuple[list[str], list[str]]:
+    """Tell a running Sentinel what differs. Return what that was, and why it must be restarted."""
+    try:
+        redis = connect(params)
+    except ConnectionRefusedError:
+        return [], []
+    except RedisError as error:
+        if str(error).startswith(("WRONGPASS", "ERR invalid password", "ERR AUTH", "NOAUTH")):
+            return [], [f"it has another password ({error})"]
+        # Nothing was ever deployed here, so whoever answers is somebody else's; the service says so.
+        return [], []
+    with redis:
+        told = commands(params, masters(redis), new_password)
+        for command in () if check_mode else told:
+            redis.command("SENTINEL", *command)
+    shown = [command[:-1] if "auth-pass" in command else command for command in told]
+    restart = []
+    if read_directive(params["auth_file"], "requirepass") != params["password"]:
+        restart.append("it gets another password")
+    return [" ".join(map(str, command)) for command in shown], restart
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            **CONNECTION_SPEC,
+            "service": {"type": "str", "required": True},
+            "leader_address": {"type": "str", "required": True},
+            "leader_port": {"type": "int", "required": True},
+            "quorum": {"type": "int", "required": True},
+            "settings": {"type": "dict", "default": {}},
+            "leader_password": {"type": "str", "required": True, "no_log": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+        add_file_common_args=True,
+        supports_check_mode=True,
+    )
+    params = module.params
+    path, service = params["auth_file"], params["service"]
+    lines = ["# Written by Ansible.", f"requirepass {quote(params['password'])}"]
+    lines += [f"sentinel auth-pass {service} {quote(params['leader_password'])}"]
+    lines += [f"sentinel {name} {service} {value}" for name, value in params["settings"].items()]
+    wanted = "\n".join(lines) + "\n"
+    before = ""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+    new_password = lines[2] not in before.splitlines()
+    try:
+        told, restart = tell(params, new_password, module.check_mode)
+    except (OSError, RedisError) as error:
+        module.fail_json(msg=f"the Sentinel on port {params['port']} cannot be told what to watch: {error}")
+
+    # Written last: a run that was cut short before finds the difference again.
+    changed = before != wanted
+    if changed and not module.check_mode:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=module.tmpdir, delete=False) as new:
+            new.write(wanted)
+        module.atomic_move(new.name, path)
+    if os.path.exists(path):
+        arguments = module.load_file_common_arguments(params, path=path)
+        changed = module.set_fs_attributes_if_different(arguments, changed)
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in [*told, *restart])}
+    module.exit_json(changed=changed or bool(told), told=told, restart=restart, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

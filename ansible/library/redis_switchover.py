@@ -1,0 +1,168 @@
+#!/usr/bin/python
+"""Ansible module: have a replica take over from a leader that is about to be restarted, without losing a write."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect
+
+DOCUMENTATION = r"""
+module: redis_switchover
+short_description: Have a replica take over from a leader
+description:
+  - Runs on the leader's host. Under Sentinel, writes wait until the replicas have everything, a Sentinel promotes one,
+    and the former leader follows it at once; Sentinel alone would let it take writes for some ten seconds more, all of
+    them lost. In a cluster the primary's own replica does all this (C(CLUSTER FAILOVER)).
+  - A server that does not lead is left alone.
+options:
+  sentinels: {description: "The Sentinels; none for a cluster.", type: list, elements: dict, default: []}
+  sentinel_password: {description: The Sentinels' own password., type: str}
+  service: {description: The name of what the Sentinels watch., type: str}
+  wait: {description: Seconds until another one must lead., type: int, default: 30}
+  address: {description: Address to connect to., type: str, default: 127.0.0.1}
+  port: {description: Port to connect to., type: int, required: true}
+  tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
+  tls_name: {description: The name in that certificate., type: str}
+  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  timeout: {description: Seconds to wait for the connection and for each reply., type: float, default: 5}
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Have a replica take over
+  redis_switchover:
+    port: 6379
+    auth_file: /etc/redis/redis-6379.auth.conf
+    service: mymaster
+    sentinels: [{address: 10.0.0.11, port: 26379}]
+    sentinel_password: "{{ redis_sentinel_password }}"
+"""
+
+RETURN = r"""
+leader: {description: Who leads now; missing where this server did not lead., type: str}
+"""
+
+# Milliseconds for which writes wait at most, whatever becomes of this module.
+PAUSE = 10000
+
+
+class SwitchoverError(Exception):
+    """Nobody takes over; the text says why."""
+
+
+def wait_for(condition: Any, deadline: float, reason: str) -> Any:
+    """Ask until the condition is something, and return that. Raises SwitchoverError with the reason."""
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            raise SwitchoverError(reason)
+        time.sleep(0.02)
+
+
+def replicas_offsets(redis: RedisClient) -> list[int]:
+    """How far each replica is that is online."""
+    fields = redis.info("replication")
+    replicas = [dict(re.findall(r"(\w+)=([^,]*)", fields[name])) for name in fields if re.fullmatch(r"slave\d+", name)]
+    return [int(replica["offset"]) for replica in replicas if replica["state"] == "online"]
+
+
+def have_everything(redis: RedisClient) -> bool:
+    """Whether the replicas that are online have what this server has."""
+    has = int(redis.info("replication")["master_repl_offset"])
+    offsets = replicas_offsets(redis)
+    return bool(offsets) and min(offsets) >= has
+
+
+def ask_sentinel(params: dict[str, Any], *command: str) -> Any:
+    """The answer of the first Sentinel that gives one."""
+    last: Exception = SwitchoverError("no Sentinel was named")
+    for sentinel in params["sentinels"]:
+        place = {"address": sentinel["address"], "port": int(sentinel["port"])}
+        try:
+            with connect({**params, **place, "auth_file": None, "tls_name": None}) as redis:
+                redis.command("AUTH", params["sentinel_password"])
+                return redis.command("SENTINEL", *command)
+        except (OSError, RedisError) as error:
+            last = error
+    raise SwitchoverError(f"no Sentinel does it: {last}")
+
+
+def by_sentinel(redis: RedisClient, params: dict[str, Any], deadline: float) -> str:
+    """Have a Sentinel promote a replica, follow that, and return its address and port."""
+    service = params["service"]
+    before = ask_sentinel(params, "GET-MASTER-ADDR-BY-NAME", service)
+    try:
+        # Reads go on. Servers before Redis 6.2 cannot do that, and there writes of the last moment may be lost.
+        redis.command("CLIENT", "PAUSE", PAUSE, "WRITE")
+        paused = True
+    except RedisError:
+        paused = False
+    try:
+        if paused:
+            wait_for(lambda: have_everything(redis), deadline, "no replica has what the leader has")
+        ask_sentinel(params, "FAILOVER", service)
+
+        def other() -> Any:
+            now = ask_sentinel(params, "GET-MASTER-ADDR-BY-NAME", service)
+            return now if now != before else None
+
+        address, port = wait_for(other, deadline, f"the Sentinels still name {before[0]}:{before[1]}")
+        redis.command("REPLICAOF", address, port)
+        redis.command("CONFIG", "REWRITE")
+    finally:
+        if paused:
+            redis.command("CLIENT", "UNPAUSE")
+    return f"{address}:{port}"
+
+
+def by_cluster(redis: RedisClient, params: dict[str, Any], deadline: float) -> str:
+    """Have one of the primary's replicas take over, and return its address and port."""
+    own = redis.command("CLUSTER", "MYID")
+    rows = [line.split() for line in redis.command("CLUSTER", "NODES").splitlines()]
+    heirs = [row for row in rows if row[3] == own and "fail" not in row[2] and row[7] == "connected"]
+    if not heirs:
+        raise SwitchoverError("this primary has no replica that is there")
+    address, _, port = heirs[0][1].partition("@")[0].rpartition(":")
+    target = {**params, "address": address, "port": int(port), "tls_name": params["tls_name"] and address}
+    with connect(target) as heir:
+        heir.command("CLUSTER", "FAILOVER")
+        wait_for(lambda: heir.command("ROLE")[0] == "master", deadline, f"{address}:{port} does not take over")
+    wait_for(lambda: redis.command("ROLE")[0] == "slave", deadline, f"it does not follow {address}:{port}")
+    return f"{address}:{port}"
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            **CONNECTION_SPEC,
+            "sentinels": {"type": "list", "elements": "dict", "default": []},
+            "sentinel_password": {"type": "str", "no_log": True},
+            "service": {"type": "str"},
+            "wait": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    place = f"{params['address']}:{params['port']}"
+    try:
+        with connect(params) as redis:
+            if redis.command("ROLE")[0] != "master":
+                module.exit_json(changed=False)
+            if module.check_mode:
+                module.exit_json(changed=True)
+            take_over = by_sentinel if params["sentinels"] else by_cluster
+            leader = take_over(redis, params, time.monotonic() + params["wait"])
+    except (OSError, RedisError, SwitchoverError) as error:
+        module.fail_json(msg=f"nobody takes over from {place}, which was not restarted: {error}")
+    module.exit_json(changed=True, leader=leader)
+
+
+if __name__ == "__main__":
+    main()
