@@ -54,7 +54,7 @@ test: dev ## Run the linters, the unit tests and every Molecule scenario
 	python molecule/run.py
 
 test-unit: dev ## Run the unit tests, which need no Docker
-	pytest
+	pytest --numprocesses=5
 
 test-%: dev
 	python molecule/run.py $*

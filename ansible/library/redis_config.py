@@ -103,7 +103,7 @@ def throwaway(params: Mapping[str, Any]) -> Iterator[RedisClient]:
         socket = os.path.join(folder, "s")
         lines = [line for line in params["content"].splitlines() if line != f"include {params['auth_file']}"]
         lines += ["port 0", f"unixsocket {socket}", "unixsocketperm 700", f"dir {folder}", "cluster-enabled no"]
-        lines += ["daemonize no", "supervised no", 'logfile ""', 'pidfile ""']
+        lines += ["daemonize no", "supervised no", 'logfile ""', 'pidfile ""', 'requirepass ""']
         if "tls-port" in directives(params["content"]):
             lines.append("tls-port 0")
         path = os.path.join(folder, "redis.conf")
