@@ -106,7 +106,7 @@ def failed_over(wait: Step) -> tuple[Step, ...]:
 
 
 SAME = (*none("changed", "flips", "restarts", "errors", "answers", "slow", "lost"), *settled())
-ONE_BY_ONE = (*none("not_once", "together", "lost_before"), Promise("lost_share", flat(1)), *UNSEEN, *settled())
+ONE_BY_ONE = (*none("not_once", "together", "lost_before", "lost"), *UNSEEN, *settled())
 EVERY = (SENTINEL, CLUSTER, REPLICATION, STANDALONE)
 REWRITE = Step("rewrite")
 KILL, HANG, WAIT = Step("kill", ("leader",)), Step("hang", ("leader",)), Step("wait", seconds=flat(6))

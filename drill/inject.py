@@ -196,7 +196,10 @@ class Injector:
 
     def _play(self, extra: dict[str, Any], *tags: str) -> float:
         """Run it with these variables. Return how many tasks changed something; infinite if it failed."""
-        words = [*self._site, *(["-e", json.dumps(extra)] if extra else []), *tags]
+        # Not on the command line, which everybody on this machine can read.
+        variables = self._log.with_suffix(".json")
+        variables.write_text(json.dumps(extra), "utf-8")
+        words = [*self._site, "-e", f"@{variables.resolve()}", *tags]
         began = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("a", encoding="utf-8") as log:
             environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}

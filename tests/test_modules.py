@@ -505,6 +505,18 @@ def test_redis_password_of_a_running_server(
     server.stop()
 
 
+def test_redis_password_that_somebody_took_away_is_set_again(run: Run, farm: Farm, tmp_path: Path) -> None:
+    server = farm.server(PASSWORD)
+    asked: dict[str, Any] = {"port": server.port, "auth_file": str(tmp_path / "auth.conf"), "password": PASSWORD}
+    (tmp_path / "auth.conf").write_text(f"requirepass {quote(PASSWORD)}\n")
+    run(redis_password, **asked)
+    server.client().config_set("masterauth", "")
+    assert run(redis_password, check=True, **asked)["changed"] is True
+    assert run(redis_password, **asked)["changed"] is True
+    assert server.client().config_get("masterauth")["masterauth"] == PASSWORD
+    assert run(redis_password, **asked)["changed"] is False
+
+
 def test_redis_password_of_a_server_that_nobody_knows_the_password_of(
     run: Run, leader: RedisServer, tmp_path: Path
 ) -> None:

@@ -128,6 +128,11 @@ WRONG: dict[str, tuple[Inventory, list[str]]] = {
         inventory("sentinel", 3, 3, redis_sentinel_port="abc"),
         ["redis_sentinel_port 'abc' is no port"],
     ),
+    "no port for the bus": (inventory("cluster", 6, redis_port=60000), ["redis_port 60000", "write 55535 or less"]),
+    "Django in another mode": (
+        changed(inventory("sentinel", 3, 3), "app-1", cache_mode="standalone"),
+        ["cache_mode is not the same everywhere", "app-1: standalone"],
+    ),
     "two services": (
         changed(inventory("sentinel", 3, 3), "redis-2", redis_sentinel_service="other"),
         ["redis_sentinel_service is not the same everywhere"],
@@ -204,11 +209,13 @@ def test_two_deployments_in_one_inventory_are_checked_apart() -> None:
     assert faults(given) == ["b-1: redis_port 0 is no port; write a number from 1 to 65535"]
 
 
-def test_a_host_in_two_deployments_is_refused() -> None:
+@pytest.mark.parametrize(("host", "own", "other"), [("b-1", "redis_b", "redis_a"), ("a-1", "redis_a", "redis_b")])
+def test_a_host_in_two_deployments_is_refused(host: str, own: str, other: str) -> None:
     hostvars, groups = two_deployments()
-    groups["redis_a"].append("b-1")
+    groups[other].append(host)
     told = deployment_faults(hostvars, groups)
-    assert any(f.startswith("b-1: it is in the group redis_a") and "redis_b" in f and "take it out" in f for f in told)
+    wanted = f"{host}: it is in the group {other} of one deployment"
+    assert any(fault.startswith(wanted) and own in fault and "take it out" in fault for fault in told)
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.library import redis_config
 from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, quote, read_directive
 from hypothesis import example, given
 from hypothesis import strategies as st
-from redis_conf import FilterModule, redis_conf, redis_persists
+from redis_conf import SECRET, FilterModule, redis_conf, redis_has_secrets, redis_persists
 
 from servers import RedisServerFactory
 
@@ -148,7 +149,11 @@ def test_read_directive_of_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_the_filter_is_registered() -> None:
-    assert FilterModule().filters() == {"redis_conf": redis_conf, "redis_persists": redis_persists}
+    assert FilterModule().filters() == {
+        "redis_conf": redis_conf,
+        "redis_persists": redis_persists,
+        "redis_has_secrets": redis_has_secrets,
+    }
 
 
 @pytest.mark.parametrize(
@@ -167,3 +172,16 @@ def test_the_filter_is_registered() -> None:
 )
 def test_redis_persists(directives: dict[str, Any], persists: bool) -> None:
     assert redis_persists(directives) is persists
+
+
+@pytest.mark.parametrize("name", ["user", "requirepass", "masterauth", "primaryauth", "TLS-key-file-pass"])
+def test_what_is_a_secret(name: str) -> None:
+    assert redis_has_secrets({"maxmemory": "1mb", name: "x"})
+
+
+def test_what_is_no_secret() -> None:
+    assert not redis_has_secrets({"maxmemory": "1mb", "masteruser": "x", "tls-auth-clients": "no", "save": ""})
+
+
+def test_the_module_knows_the_same_secrets() -> None:
+    assert SECRET.pattern == redis_config.SECRET.pattern

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis_nodes import FilterModule, TopologyError, redis_neighbours, redis_nodes, redis_sentinels
+from redis_nodes import FilterModule, TopologyError, redis_hosts, redis_neighbours, redis_nodes, redis_sentinels
 
 NAMES = ["redis-1", "redis-2", "redis-3"]
 ADDRESSES = {"redis-1": "192.0.2.11", "redis-2": "192.0.2.12", "redis-3": "192.0.2.13"}
@@ -236,6 +236,8 @@ def test_a_mode_uses_the_servers_that_are_for_it() -> None:
     hostvars["redis-3"]["redis_modes"] = ["cluster"]
     assert [node["name"] for node in redis_nodes(NAMES, hostvars, "replication")] == NAMES[:2]
     assert [node["name"] for node in redis_nodes(NAMES, hostvars, "cluster")] == NAMES
+    assert redis_hosts(NAMES, hostvars, "sentinel") == NAMES[:2]
+    assert redis_hosts(NAMES, hostvars, "locmem") == []
 
 
 def test_an_unknown_redis_leader_is_an_error_that_names_the_hosts() -> None:
@@ -306,6 +308,7 @@ def test_neighbours() -> None:
 
 def test_the_filters_are_registered() -> None:
     assert FilterModule().filters() == {
+        "redis_hosts": redis_hosts,
         "redis_nodes": redis_nodes,
         "redis_sentinels": redis_sentinels,
         "redis_neighbours": redis_neighbours,

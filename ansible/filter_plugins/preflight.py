@@ -31,6 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "redis_cluster_replicas": 1,
     "redis_cluster_node_timeout_ms": 5000,
 }
+# How far above its port a node of a cluster listens to the others.
+BUS = 10_000
 # The least and the most that makes sense, and the unit.
 RANGES = {
     "redis_sentinel_down_after_ms": (500, 60_000, "milliseconds"),
@@ -61,6 +63,7 @@ class Deployment:
     sentinel_group: str
     redis: list[str]
     sentinels: list[str]
+    apps: list[str]
     variables: Mapping[str, Mapping[str, Any]]
 
     def get(self, host: str, name: str) -> Any:
@@ -92,31 +95,31 @@ def deployment_faults(hostvars: Mapping[str, Any], groups: Mapping[str, list[str
         host: tuple(str(found.get(name) or DEFAULTS[name]) for name in ("cache_redis_group", "cache_sentinel_group"))
         for host, found in variables.items()
     }
-    for host, (redis_group, sentinel_group) in names.items():
-        for group, place in ((redis_group, 0), (sentinel_group, 1)):
-            for other in groups.get(group, []):
-                if other in names and names[other][place] != group and host < other:
-                    word = ("cache_redis_group", "cache_sentinel_group")[place]
-                    faults.append(
-                        f"{other}: it is in the group {group} of one deployment, and its {word} is that of another "
-                        f"one, {names[other][place]}; take it out of one of them"
-                    )
+    for place, word in enumerate(("cache_redis_group", "cache_sentinel_group")):
+        for group in dict.fromkeys(own[place] for own in names.values()):
+            faults += [
+                f"{host}: it is in the group {group} of one deployment, and its {word} is that of another one, "
+                f"{names[host][place]}; take it out of one of them"
+                for host in groups.get(group, [])
+                if host in names and names[host][place] != group
+            ]
     for redis_group, sentinel_group in dict.fromkeys(names.values()):
         redis, sentinels = (
             [h for h in groups.get(group, []) if h in variables] for group in (redis_group, sentinel_group)
         )
         if redis:
-            deployment = Deployment(redis_group, sentinel_group, redis, sentinels, variables)
+            apps = [host for host in groups.get("django_app", []) if names[host][0] == redis_group]
+            deployment = Deployment(redis_group, sentinel_group, redis, sentinels, apps, variables)
             faults += [fault for rule in RULES for fault in rule(deployment)]
     return list(dict.fromkeys(faults))
 
 
 def same_everywhere(deployment: Deployment) -> Iterator[str]:
     """Hosts of one deployment that say different things would make servers that do not fit together."""
-    hosts = dict.fromkeys([*deployment.redis, *deployment.sentinels])
+    hosts = dict.fromkeys([*deployment.redis, *deployment.sentinels, *deployment.apps])
     for name in SHARED:
-        values = {host: deployment.get(host, name) for host in hosts}
-        if len({str(value) for value in values.values() if value is not None}) > 1:
+        values = {host: value for host in hosts if (value := deployment.get(host, name)) is not None}
+        if len(set(map(str, values.values()))) > 1:
             said = ", ".join(values) if "password" in name else ", ".join(f"{h}: {v}" for h, v in values.items())
             yield f"{name} is not the same everywhere ({said}); set it once, in group_vars/all.yml"
 
@@ -148,6 +151,11 @@ def places(deployment: Deployment) -> Iterator[str]:
             if place in used:
                 yield f"{used[place]} and {host} both use port {port} of {place[0]}; set another {port_name} for one"
             used.setdefault(place, host)
+            if deployment.mode == "cluster" and int(port) + BUS > 65535:
+                yield (
+                    f"{host}: redis_port {port} leaves no port for the bus of the cluster, which is {BUS} above; "
+                    f"write {65535 - BUS} or less"
+                )
     addresses = {
         host: str(deployment.get(host, "redis_address") or deployment.machine(host)) for host in deployment.nodes
     }

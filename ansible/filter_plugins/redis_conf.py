@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+SECRET = re.compile(r"user$|.*(pass|auth)$")
 
 
 def redis_conf(directives: Mapping[str, Any]) -> str:
@@ -39,9 +42,14 @@ def redis_persists(directives: Mapping[str, Any]) -> bool:
     return log in ("yes", "true") or any(snapshot not in ("", "None") for snapshot in snapshots)
 
 
+def redis_has_secrets(directives: Mapping[str, Any]) -> bool:
+    """Whether a value among these is nothing to be seen in a log; by name, as in the module ``redis_config``."""
+    return any(SECRET.match(str(name).lower()) for name in directives)
+
+
 class FilterModule:
     """Registers the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Name to function."""
-        return {"redis_conf": redis_conf, "redis_persists": redis_persists}
+        return {"redis_conf": redis_conf, "redis_persists": redis_persists, "redis_has_secrets": redis_has_secrets}

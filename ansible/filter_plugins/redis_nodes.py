@@ -36,8 +36,8 @@ def redis_nodes(
     that the others follow, if Sentinels and servers contradict each other, or if the leader that running replicas
     follow has come back without its data.
     """
-    nodes = [_node(name, hostvars[name]) for name in names if mode in (hostvars[name].get("redis_modes") or [mode])]
-    if mode == "locmem" or not nodes:
+    nodes = [_node(name, hostvars[name]) for name in redis_hosts(names, hostvars, mode)]
+    if not nodes:
         return []
     replies = {node["name"]: _reply(hostvars[node["name"]], mode) for node in nodes}
     if mode == "cluster":
@@ -51,6 +51,11 @@ def redis_nodes(
     if mode == "standalone":
         return [leader]
     return [leader, *(node for node in nodes if node is not leader)]
+
+
+def redis_hosts(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) -> list[str]:
+    """Those of ``names`` that ``mode`` may use: none for ``locmem``, else those whose ``redis_modes`` have it."""
+    return [name for name in names if mode != "locmem" and mode in (hostvars[name].get("redis_modes") or [mode])]
 
 
 def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
@@ -226,6 +231,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Name to function."""
         return {
+            "redis_hosts": redis_hosts,
             "redis_nodes": redis_nodes,
             "redis_sentinels": redis_sentinels,
             "redis_neighbours": redis_neighbours,

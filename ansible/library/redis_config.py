@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -74,7 +75,6 @@ NOT_OURS = {
     "primaryuser",
     "replicaof",
     "slaveof",
-    "dir",
     "pidfile",
     "logfile",
     "daemonize",
@@ -82,9 +82,12 @@ NOT_OURS = {
     "locale-collate",
 }
 # These depend on where a server runs, so they are compared with the text, and only where the text has them.
-BY_TEXT = {"port", "tls-port", "unixsocket", "unixsocketperm", "cluster-enabled", "maxclients"}
+BY_TEXT = {"port", "tls-port", "unixsocket", "unixsocketperm", "cluster-enabled", "maxclients", "dir"}
+# A port could be changed by newer programs, but would cut off who connects to the old one; what a replica announces is
+# only told when it connects; and a folder that somebody else has set is nothing to write to for a moment more.
+AT_START = {"port", "tls-port", "unixsocket", "replica-announce-ip", "replica-announce-port", "dir"}
 # What nobody shall see in a diff.
-SECRET = {"requirepass", "masterauth", "user", "tls-key-file-pass", "tls-client-key-file-pass"}
+SECRET = re.compile(r"user$|.*(pass|auth)$")
 
 
 class ConfigError(Exception):
@@ -114,7 +117,8 @@ def throwaway(params: Mapping[str, Any]) -> Iterator[RedisClient]:
             entry = pwd.getpwnam(params["run_as"])
             for name in (folder, path):
                 os.chown(name, entry.pw_uid, entry.pw_gid)
-            identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+            groups = os.getgrouplist(params["run_as"], entry.pw_gid)
+            identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
         with open(os.path.join(folder, "log"), "w+", encoding="utf-8", errors="replace") as log:
             process = subprocess.Popen(
                 [params["program"], path],
@@ -136,6 +140,14 @@ def throwaway(params: Mapping[str, Any]) -> Iterator[RedisClient]:
                 process.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_user(name: str) -> bool:
+    """Whether there is such a user; the empty name is whoever runs this."""
+    try:
+        return not name or bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
 
 
 def _wait_for(process: subprocess.Popen[bytes], socket: str, timeout: float) -> RedisClient:
@@ -189,7 +201,7 @@ def differences(live: Mapping[str, str], wanted: Mapping[str, str], content: str
         if name not in BY_TEXT:
             should = wanted[name]
         elif name in text:
-            should = text[name]
+            should = os.path.realpath(text[name]) if name == "dir" else text[name]
         else:
             continue
         if live[name] != should:
@@ -199,8 +211,7 @@ def differences(live: Mapping[str, str], wanted: Mapping[str, str], content: str
 
 def can_be_set(redis: RedisClient, name: str, value: str) -> bool:
     """Whether the program takes the directive while it runs, as the throwaway server shows."""
-    if name in ("port", "tls-port", "unixsocket"):
-        # Newer programs could, but who connects to the old one would be cut off before the others know the new one.
+    if name in AT_START:
         return False
     try:
         redis.command("CONFIG", "SET", name, value)
@@ -227,13 +238,13 @@ def masked(content: str) -> str:
     lines = []
     for line in content.splitlines():
         name = line.strip().partition(" ")[0].lower()
-        lines.append(f"{name} ***" if name in SECRET else line)
+        lines.append(f"{name} ***" if SECRET.match(name) else line)
     return "".join(f"{line}\n" for line in lines)
 
 
 def shown(name: str, value: str) -> str:
     """A directive as in redis.conf, without its value if that is a secret."""
-    return f"{name} {'***' if name in SECRET else value or repr(value)}"
+    return f"{name} {'***' if SECRET.match(name) else value or repr(value)}"
 
 
 def report(
@@ -254,12 +265,15 @@ def report(
 
 
 def compare(params: dict[str, Any], trial: RedisClient) -> tuple[dict[str, tuple[str, str]], set[str], str]:
-    """What differs on the running server, what of it can be set, and why the server does not answer, if so."""
+    """What differs on the running server, what of it can be set, and why the server does not answer, if so.
+
+    Raises RedisError where a server answers that does not let itself be asked: to restart that is no remedy.
+    """
     wanted = configuration(trial)
     try:
         with connect(params) as redis:
             live = configuration(redis)
-    except (OSError, RedisError) as error:
+    except OSError as error:
         return {}, set(), str(error)
     pairs = differences(live, wanted, params["content"])
     return pairs, {name for name, (_, value) in pairs.items() if can_be_set(trial, name, value)}, ""
@@ -291,11 +305,13 @@ def main() -> None:
     settable: set[str] = set()
     silent = "it was not asked"
     # In check mode nothing may be installed yet.
-    if not module.check_mode or os.path.exists(params["program"]):
+    if not module.check_mode or (os.path.exists(params["program"]) and is_user(params["run_as"])):
         try:
             with throwaway(params) as trial:
                 pairs, settable, silent = compare(params, trial)
-        except (ConfigError, KeyError, OSError, RedisError) as error:
+        except RedisError as error:
+            module.fail_json(msg=f"the server on {place} does not say what it has, and nothing was changed: {error}")
+        except (ConfigError, KeyError, OSError) as error:
             module.fail_json(
                 msg=f"{params['program']} does not take the configuration of {place}, and nothing was changed: {error}"
             )
@@ -318,7 +334,7 @@ def main() -> None:
     module.exit_json(
         changed=changed or bool(to_set),
         answers=not silent,
-        set={name: value for name, value in to_set.items() if name not in SECRET},
+        set={name: value for name, value in to_set.items() if not SECRET.match(name)},
         restart=[
             f"{shown(name, pairs[name][0])} -> {shown(name, pairs[name][1])}" for name in sorted(set(pairs) - settable)
         ],

@@ -51,6 +51,16 @@ def tell(params: dict[str, Any]) -> None:
         redis.command("CONFIG", "SET", "requirepass", params["password"])
 
 
+def drifted(params: dict[str, Any]) -> bool:
+    """Whether a running server has another password for its leader than it should: its next leader would refuse it."""
+    try:
+        with connect(params) as redis:
+            reply = redis.command("CONFIG", "GET", "masterauth")
+    except (OSError, RedisError):
+        return False
+    return bool(reply[1:] and reply[1] != params["password"])
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -60,7 +70,7 @@ def main() -> None:
     )
     path, password = module.params["auth_file"], module.params["password"]
     wanted = f"# Written by Ansible.\nrequirepass {quote(password)}\nmasterauth {quote(password)}\n"
-    changed = not os.path.exists(path) or read_directive(path, "requirepass") != password
+    changed = not os.path.exists(path) or read_directive(path, "requirepass") != password or drifted(module.params)
     if changed and not module.check_mode:
         try:
             tell(module.params)

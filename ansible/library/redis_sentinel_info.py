@@ -81,6 +81,11 @@ def is_down(table: dict[str, Any]) -> bool:
     return "s_down" in table["flags"]
 
 
+def expects(params: dict[str, Any]) -> bool:
+    """Whether the Sentinel has to run and to know somebody."""
+    return bool(params["nodes"] or params["sentinels"])
+
+
 def look(redis: RedisClient, params: dict[str, Any]) -> dict[str, Any]:
     """What the Sentinel says now. Raises NotYetError where it does not know everybody that it should."""
     leader = fields(redis.command("SENTINEL", "MASTER", params["service"]))
@@ -96,7 +101,7 @@ def look(redis: RedisClient, params: dict[str, Any]) -> dict[str, Any]:
         "quorum": quorum,
         "unsettled": unsettled(leader, replicas),
     }
-    if params["nodes"]:
+    if expects(params):
         wanted = {*params["nodes"], *params["sentinels"]}
         known = [leader, *replicas, *others]
         there = {table["place"] for table in known if not is_down(table) and "disconnected" not in table["flags"]}
@@ -106,7 +111,8 @@ def look(redis: RedisClient, params: dict[str, Any]) -> dict[str, Any]:
             missing += sorted(set(params["sentinels"]) - there)
         if missing:
             raise NotYetError(f"it does not know, or does not reach, {', '.join(missing)}")
-        extra = [table for table in known if table["place"] not in wanted]
+        # Who knows not all that there should be cannot tell who should not.
+        extra = [table for table in known if params["nodes"] and table["place"] not in wanted]
         answer["gone"] = [table["place"] for table in extra if is_down(table)]
         answer["strangers"] = [table["place"] for table in extra if not is_down(table)]
     return answer
@@ -122,7 +128,7 @@ def settled(params: dict[str, Any]) -> dict[str, Any]:
             if not answer["unsettled"] or time.monotonic() >= deadline:
                 return answer
         except (NotYetError, ConnectionRefusedError):
-            if not params["nodes"] or time.monotonic() >= deadline:
+            if not expects(params) or time.monotonic() >= deadline:
                 raise
         time.sleep(0.1)
 
@@ -158,7 +164,8 @@ def main() -> None:
     changed = False
     try:
         answer = settled(params)
-        if params["forget"] and answer.get("gone"):
+        # In the middle of a failover it would forget that as well.
+        if params["forget"] and answer.get("gone") and not answer["unsettled"]:
             changed = True
             if not module.check_mode:
                 with connect(params) as redis:

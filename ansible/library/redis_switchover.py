@@ -22,7 +22,7 @@ options:
   sentinels: {description: "The Sentinels; none for a cluster.", type: list, elements: dict, default: []}
   sentinel_password: {description: The Sentinels' own password., type: str}
   service: {description: The name of what the Sentinels watch., type: str}
-  wait: {description: Seconds until another one must lead., type: int, default: 30}
+  wait: {description: Seconds until another one must lead., type: int, default: 15}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
@@ -46,8 +46,8 @@ RETURN = r"""
 leader: {description: Who leads now; missing where this server did not lead., type: str}
 """
 
-# Milliseconds for which writes wait at most, whatever becomes of this module.
-PAUSE = 10000
+# Seconds by which writes wait longer than this module does; if shorter, the leader would take writes that are lost.
+GRACE = 1
 
 
 class SwitchoverError(Exception):
@@ -93,20 +93,34 @@ def ask_sentinel(params: dict[str, Any], *command: str) -> Any:
     raise SwitchoverError(f"no Sentinel does it: {last}")
 
 
+def promoted(params: dict[str, Any]) -> bool:
+    """Have a Sentinel promote a replica. One that has just been restarted may not be known to be there again."""
+    try:
+        ask_sentinel(params, "FAILOVER", params["service"])
+    except SwitchoverError as error:
+        # Another Sentinel has been asked before, and gave no answer in time.
+        if "INPROG" in str(error):
+            return True
+        if "NOGOODSLAVE" in str(error):
+            return False
+        raise
+    return True
+
+
 def by_sentinel(redis: RedisClient, params: dict[str, Any], deadline: float) -> str:
     """Have a Sentinel promote a replica, follow that, and return its address and port."""
     service = params["service"]
     before = ask_sentinel(params, "GET-MASTER-ADDR-BY-NAME", service)
     try:
         # Reads go on. Servers before Redis 6.2 cannot do that, and there writes of the last moment may be lost.
-        redis.command("CLIENT", "PAUSE", PAUSE, "WRITE")
+        redis.command("CLIENT", "PAUSE", (params["wait"] + GRACE) * 1000, "WRITE")
         paused = True
     except RedisError:
         paused = False
     try:
         if paused:
             wait_for(lambda: have_everything(redis), deadline, "no replica has what the leader has")
-        ask_sentinel(params, "FAILOVER", service)
+        wait_for(lambda: promoted(params), deadline, "the Sentinels know no replica that could lead")
 
         def other() -> Any:
             now = ask_sentinel(params, "GET-MASTER-ADDR-BY-NAME", service)
@@ -121,16 +135,36 @@ def by_sentinel(redis: RedisClient, params: dict[str, Any], deadline: float) -> 
     return f"{address}:{port}"
 
 
+def place_of(endpoint: str) -> tuple[str, int]:
+    """Address and port of what CLUSTER NODES calls address:port@bus,name."""
+    address, _, port = endpoint.partition("@")[0].rpartition(":")
+    return address, int(port)
+
+
+def at(address: str, port: int, params: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with which another server is reached that has the same password."""
+    return {**params, "address": address, "port": port, "tls_name": params["tls_name"] and address}
+
+
+def has_its_data(endpoint: str, params: dict[str, Any]) -> bool:
+    """Whether a replica answers and is connected to its primary."""
+    try:
+        with connect(at(*place_of(endpoint), params)) as replica:
+            return bool(replica.command("ROLE")[3] == "connected")
+    except (IndexError, OSError, RedisError):
+        return False
+
+
 def by_cluster(redis: RedisClient, params: dict[str, Any], deadline: float) -> str:
     """Have one of the primary's replicas take over, and return its address and port."""
     own = redis.command("CLUSTER", "MYID")
     rows = [line.split() for line in redis.command("CLUSTER", "NODES").splitlines()]
-    heirs = [row for row in rows if row[3] == own and "fail" not in row[2] and row[7] == "connected"]
-    if not heirs:
-        raise SwitchoverError("this primary has no replica that is there")
-    address, _, port = heirs[0][1].partition("@")[0].rpartition(":")
-    target = {**params, "address": address, "port": int(port), "tls_name": params["tls_name"] and address}
-    with connect(target) as heir:
+    heirs = [row[1] for row in rows if row[3] == own and "fail" not in row[2]]
+    linked = [heir for heir in heirs if has_its_data(heir, params)]
+    if not linked:
+        raise SwitchoverError("this primary has no replica that is there and has its data")
+    address, port = place_of(linked[0])
+    with connect(at(address, port, params)) as heir:
         heir.command("CLUSTER", "FAILOVER")
         wait_for(lambda: heir.command("ROLE")[0] == "master", deadline, f"{address}:{port} does not take over")
     wait_for(lambda: redis.command("ROLE")[0] == "slave", deadline, f"it does not follow {address}:{port}")
@@ -145,7 +179,7 @@ def main() -> None:
             "sentinels": {"type": "list", "elements": "dict", "default": []},
             "sentinel_password": {"type": "str", "no_log": True},
             "service": {"type": "str"},
-            "wait": {"type": "int", "default": 30},
+            "wait": {"type": "int", "default": 15},
         },
         supports_check_mode=True,
     )
