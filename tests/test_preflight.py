@@ -188,7 +188,7 @@ def test_hosts_of_a_deployment_say_the_same() -> None:
     assert "redis_sentinel_service is not the same everywhere (redis-1: mymaster, redis-2: other" in told[0]
     given = inventory("replication", 3, redis_password="opensesame")
     (told_once,) = faults(given, redis_2={"redis_password": "letmein"})
-    assert "redis_password is not the same everywhere (redis-1, redis-2, redis-3)" in told_once
+    assert "redis_password is not the same everywhere (redis-1, redis-2, redis-3, app-1)" in told_once
     assert "opensesame" not in told_once
     assert "letmein" not in told_once
 
