@@ -150,3 +150,22 @@ def test_the_throwaway_server_leaves_nothing_behind(
 def test_a_port_is_never_changed_under_its_clients() -> None:
     pairs = redis_config.differences({"port": "1", "maxclients": "5"}, {"port": "0", "maxclients": "9"}, "port 2\n")
     assert pairs == {"port": ("1", "2")}
+
+
+def test_a_folder_that_somebody_else_set_needs_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    text = f"dir {tmp_path / 'link'}\n"
+    wanted = {"dir": "/tmp/redis-try-x"}
+    assert redis_config.differences({"dir": str(tmp_path / "data")}, wanted, text) == {}
+    assert list(redis_config.differences({"dir": "/etc"}, wanted, text)) == ["dir"]
+    assert "dir" in redis_config.AT_START
+
+
+def test_a_server_that_does_not_let_itself_be_asked_is_an_error(
+    configure: Configure, server: RedisServer, tmp_path: Path
+) -> None:
+    configure()
+    (tmp_path / "auth.conf").write_text('requirepass "another"\n')
+    result = configure(maxmemory="128mb")
+    assert "does not say what it has, and nothing was changed: WRONGPASS" in result["msg"]
+    assert "maxmemory 64mb" in (tmp_path / "redis.conf").read_text()
