@@ -68,8 +68,8 @@ class Answer:
 class Measured:
     """What came of one fault.
 
-    The fault was on its way at `begun`, complete at `injected`, healed at `healed`, and everything as it should be at
-    `settled`; `returned` is when a replica was back. `ended`: the load was told to end. `offsets`: seconds until
+    The fault was on its way at `begun`, complete at `injected`, undone from `undoing` to `healed`, and everything as it should
+    be at `settled`; `returned` is when a replica was back. `ended`: the load was told to end. `offsets`: seconds until
     replicas had it all. `lost`: when each lost key was acknowledged. `changed`: how many tasks of site.yml changed
     something. `before` and `during` were seen before the fault, and before it was healed, until when each server had
     the run ids in `runs`. `wrong`: what was not as it should be at the end.
@@ -78,6 +78,7 @@ class Measured:
     limits: Limits
     begun: float = 0.0
     injected: float = 0.0
+    undoing: float = 0.0
     healed: float = 0.0
     ended: float = 0.0
     settled: float = math.inf
@@ -227,9 +228,10 @@ def _seconds(gap: tuple[float, float]) -> float:
 
 
 def _stopped(measured: Measured) -> float:
-    """Until replicas come back, or the fault is healed, no write is taken after this."""
-    until = min(measured.returned, measured.healed)
-    last = max([one.end for one in _acknowledged(measured) if one.end < until], default=0.0)
+    """Until replicas come back, or the fault is undone, no write is taken after this."""
+    until = min(measured.returned, measured.undoing)
+    # With none at all, nothing has stopped.
+    last = max([one.end for one in _acknowledged(measured) if one.end < until], default=math.inf)
     return max(0.0, last - measured.injected)
 
 

@@ -139,6 +139,7 @@ def measure(injector: Injector, deployment: Deployment, fault: Fault, log: Path)
         during = deployment.look()
         injector.note(during)
         runs = {name: list(run_ids) for name, run_ids in injector.runs.items()}
+        undoing = time.time()
         injector.heal()
         healed = time.time()
         injector.settle()
@@ -153,6 +154,7 @@ def measure(injector: Injector, deployment: Deployment, fault: Fault, log: Path)
         limits,
         begun=begun,
         injected=injected,
+        undoing=undoing,
         healed=healed,
         ended=done.ended if done else time.time(),
         settled=injector.settled,

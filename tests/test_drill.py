@@ -63,6 +63,7 @@ GOOD = Measured(
     LIMITS,
     begun=100,
     injected=100.2,
+    undoing=110,
     healed=110,
     ended=120,
     settled=115,
