@@ -342,17 +342,23 @@ def test_everything_is_healed_whatever_happens(server: RedisServer, tmp_path: Pa
 
 def test_a_run_of_the_site_is_counted(server: RedisServer, tmp_path: Path) -> None:
     recap = "print('redis-1 : ok=9 changed=2 unreachable=0'); print('app-1 : ok=5    changed=1   ')"
-    script = f"import sys; print(sys.argv[1:]); {recap}; sys.exit('fail' in sys.argv)"
+    shown = "print(sys.argv, *(open(word[1:]).read() for word in sys.argv if word[0] == '@'))"
+    script = f"import sys; {shown}; {recap}; sys.exit('fail' in sys.argv)"
     site = injector(server, sys.executable, "-c", script, folder=tmp_path)
     before = site.look()
     site.do(Step("site"))
     assert site.changed == 3
-    assert (tmp_path / "site.log").read_text().startswith("[]\n")
+    assert (tmp_path / "site.log").read_text().splitlines()[0].endswith("site.json'] {}")
     with site:
         site.do(Step("site", ("databases",)))
         assert (tmp_path / "site.log").read_text().count('{"redis_config": {"databases": 17}}') == 1
     # And once more as the inventory has it.
-    assert (tmp_path / "site.log").read_text().splitlines()[-3].startswith("['--tags', ")
+    assert (
+        (tmp_path / "site.log")
+        .read_text()
+        .splitlines()[-3]
+        .endswith("'--tags', 'redis,redis_sentinel,redis_cluster'] {}")
+    )
     failing = injector(server, sys.executable, "-c", script, "fail", folder=tmp_path)
     failing.do(Step("site"))
     assert failing.changed == math.inf
