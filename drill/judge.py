@@ -68,11 +68,11 @@ class Answer:
 class Measured:
     """What came of one fault.
 
-    The fault was on its way at `begun`, complete at `injected`, undone from `undoing` to `healed`, and everything as it
-    should be at `settled`; `returned` is when a replica was back. `ended`: the load was told to end. `offsets`: seconds
-    until replicas had it all. `lost`: when each lost key was acknowledged. `changed`: how many tasks of site.yml changed
-    something. `before` and `during` were seen before the fault, and before it was healed, until when each server had
-    the run ids in `runs`. `wrong`: what was not as it should be at the end.
+    The fault was on its way at `begun`, complete at `injected`, undone from `undoing` to `healed`, and everything
+    as it should be at `settled`; `returned` is when a replica was back. `ended`: the load was told to end.
+    `offsets`: seconds until replicas had it all. `lost`: when each lost key was acknowledged. `changed`: how many
+    tasks of site.yml changed something. `before` and `during` were seen before the fault, and before it was healed,
+    until when each server had the run ids in `runs`. `wrong`: what was not as it should be at the end.
     """
 
     limits: Limits
