@@ -19,7 +19,7 @@ import pytest
 from ansible.module_utils.redis_client import quote
 
 from conftest import DJANGO_APP, PROJECT
-from drill import judge, load, report
+from drill import judge, load, report, run
 from drill.faults import FAULTS, HEADLINES, Limits, Step
 from drill.hosts import App, Deployment, DeploymentError, Host, Server, read_deployment, read_seen
 from drill.inject import STEPS, Injector
@@ -570,3 +570,14 @@ def test_a_killed_leader(sentinel_deployment: Path, tmp_path: Path) -> None:
     assert f"| {measured['writable']} |" in (tmp_path / "drill.md").read_text()
     leaders = [one for one in read_deployment(sentinel_deployment).look() if one.leads]
     assert [len(leader.replicas) for leader in leaders] == [2]
+
+
+@pytest.mark.parametrize(("tries", "kept"), [(1, False), (2, True), (3, True)])
+def test_a_fault_may_be_done_once_more(tries: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = FAULTS[0]
+    good = report.Result([judge.Verdict("F01", "leader killed", "writable <= 5.0 s", "2.5 s", True)], {})
+    outcomes = [report.failed(fault.id, fault.title, "late"), good, good]
+    monkeypatch.setattr(run, "attempt", lambda *_arguments, **_words: outcomes.pop(0))
+    monkeypatch.setattr(report, "notes", lambda _figures: "")
+    assert report.all_kept(run.drill(deployment(()), [fault], [], None, tries)) is kept
+    assert len(outcomes) == (2 if tries == 1 else 1)
