@@ -200,7 +200,7 @@ def until_caught_up(deployment: Deployment) -> float:
 def write(results: list[Result], deployment: Deployment, folder: Path) -> None:
     """Write the reports of all that was done so far."""
     about = {"mode": deployment.mode, "limits": vars(deployment.limits), "date": time.strftime("%Y-%m-%d %H:%M:%S")}
-    limits = ", ".join(f"{name} {value:g} s" for name, value in vars(deployment.limits).items())
+    limits = ", ".join(f"{name} {value:g} s" for name, value in vars(deployment.limits).items() if value)
     (folder / "drill.md").write_text(report.markdown(results, f"Mode {deployment.mode}: {limits}."), "utf-8")
     (folder / "drill.json").write_text(json.dumps(report.as_json(results, about), indent=2) + "\n", "utf-8")
 
