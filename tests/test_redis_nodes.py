@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis_nodes import FilterModule, TopologyError, redis_hosts, redis_neighbours, redis_nodes, redis_sentinels
+from redis_nodes import (
+    FilterModule,
+    TopologyError,
+    redis_hosts,
+    redis_neighbours,
+    redis_nodes,
+    redis_places,
+    redis_sentinels,
+)
 
 NAMES = ["redis-1", "redis-2", "redis-3"]
 ADDRESSES = {"redis-1": "192.0.2.11", "redis-2": "192.0.2.12", "redis-3": "192.0.2.13"}
@@ -240,6 +248,11 @@ def test_a_mode_uses_the_servers_that_are_for_it() -> None:
     assert redis_hosts(NAMES, hostvars, "locmem") == []
 
 
+def test_where_servers_are_does_not_depend_on_who_leads() -> None:
+    hostvars = hosts(LEADS, LEADS, DOWN, redis_port=6380)
+    assert redis_places(NAMES, hostvars) == [f"{ADDRESSES[name]}:6380" for name in NAMES]
+
+
 def test_an_unknown_redis_leader_is_an_error_that_names_the_hosts() -> None:
     with pytest.raises(TopologyError, match=r"redis_leader 'redis-9' is not a host of the group \(redis-1, redis-2\)"):
         redis_nodes(NAMES[:2], hosts(DOWN, DOWN, redis_leader="redis-9"), "replication")
@@ -310,6 +323,7 @@ def test_the_filters_are_registered() -> None:
     assert FilterModule().filters() == {
         "redis_hosts": redis_hosts,
         "redis_nodes": redis_nodes,
+        "redis_places": redis_places,
         "redis_sentinels": redis_sentinels,
         "redis_neighbours": redis_neighbours,
     }

@@ -58,6 +58,11 @@ def redis_hosts(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) ->
     return [name for name in names if mode != "locmem" and mode in (hostvars[name].get("redis_modes") or [mode])]
 
 
+def redis_places(names: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Where the servers of these hosts are, each as address:port, whoever leads."""
+    return [str(_node(name, hostvars[name])["place"]) for name in names]
+
+
 def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
     """The Sentinels, none in a ``mode`` that has none.
 
@@ -233,6 +238,7 @@ class FilterModule:
         return {
             "redis_hosts": redis_hosts,
             "redis_nodes": redis_nodes,
+            "redis_places": redis_places,
             "redis_sentinels": redis_sentinels,
             "redis_neighbours": redis_neighbours,
         }
