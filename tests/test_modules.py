@@ -327,6 +327,15 @@ def test_redis_role(run: Run, leader: RedisServer, auth_file: str) -> None:
     assert "error" not in result
 
 
+@pytest.mark.parametrize(("persists", "installed"), [(True, True), (False, False)])
+def test_redis_role_of_a_server_that_would_start_empty(
+    run: Run, tmp_path: Path, persists: bool, installed: bool
+) -> None:
+    (tmp_path / "redis.conf").touch()
+    asked: dict[str, Any] = {"port": free_port(), "volatile_file": str(tmp_path / "redis.conf")}
+    assert run(redis_role, **asked, persists=persists)["installed"] is installed
+
+
 def test_redis_role_of_a_sentinel(run: Run, say: Callable[..., int]) -> None:
     info = b"# Server\r\nredis_version:7.0.15\r\n"
     port = say(b"*2\r\n$8\r\nsentinel\r\n*0\r\n", b"$%d\r\n%s\r\n" % (len(info), info))

@@ -77,6 +77,12 @@ WRONG: dict[str, tuple[Inventory, list[str]]] = {
     ),
     "quorum of nobody": (inventory("sentinel", 3, 3, redis_sentinel_quorum=0), ["redis_sentinel_quorum 0", "1 to 3"]),
     "quorum of words": (inventory("sentinel", 3, 3, redis_sentinel_quorum="two"), ["redis_sentinel_quorum 'two'"]),
+    "a quorum of signs": (inventory("sentinel", 3, 3, redis_sentinel_quorum="--2"), ["redis_sentinel_quorum '--2'"]),
+    "a service of two words": (
+        inventory("sentinel", 3, 3, redis_sentinel_service="my master"),
+        ["redis_sentinel_service 'my master'", "letters"],
+    ),
+    "replicas in words": (inventory("cluster", 6, redis_cluster_replicas="two"), ["redis_cluster_replicas 'two'"]),
     "a boolean quorum": (inventory("sentinel", 3, 3, redis_sentinel_quorum=True), ["redis_sentinel_quorum True"]),
     "seconds for milliseconds": (
         inventory("sentinel", 3, 3, redis_sentinel_down_after_ms=5, redis_sentinel_failover_timeout_ms=10000),

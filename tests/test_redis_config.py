@@ -169,3 +169,15 @@ def test_a_server_that_does_not_let_itself_be_asked_is_an_error(
     result = configure(maxmemory="128mb")
     assert "does not say what it has, and nothing was changed: WRONGPASS" in result["msg"]
     assert "maxmemory 64mb" in (tmp_path / "redis.conf").read_text()
+
+
+def test_a_leader_waits_for_replicas_only_when_it_has_them(
+    configure: Configure, server: RedisServer, farm: Farm
+) -> None:
+    result = configure(min_replicas_to_write="1")
+    assert (result["postponed"], result["set"]) == (["min-replicas-to-write"], {})
+    server.client().set("still", "writable")
+    farm.server(PASSWORD, server)
+    result = configure(min_replicas_to_write="1")
+    assert (result["postponed"], result["set"]) == ([], {"min-replicas-to-write": "1"})
+    assert configure(min_replicas_to_write="1")["changed"] is False

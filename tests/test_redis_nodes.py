@@ -194,6 +194,13 @@ def test_sentinels_that_contradict_are_an_error_with_the_picture(
     assert "Sentinel on redis-3: names" in str(refusal.value)
 
 
+def test_a_leader_without_data_is_not_started_for_replicas_that_have_it() -> None:
+    empty = {**DOWN, "installed": False}
+    with pytest.raises(TopologyError, match="redis-2, which the others follow, has no data"):
+        watched([follows("redis-2"), empty, follows("redis-2")], [names("redis-2", unsettled="it is away")] * 3)
+    assert watched([DOWN, empty, DOWN], [recalls("redis-2")] * 3)[0]["name"] == "redis-2"
+
+
 def test_two_leaders_are_an_error_whatever_the_sentinels_say() -> None:
     with pytest.raises(TopologyError, match="more than one server leads"):
         watched([LEADS, LEADS, DOWN], [names("redis-1")] * 3)

@@ -6,6 +6,7 @@ The types and choices of single variables are in the roles' argument_specs; here
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -179,7 +180,8 @@ def replicas(deployment: Deployment) -> Iterator[str]:
         wanted = deployment.get(host, "redis_min_replicas_to_write")
         available = len(nodes) - 1 if deployment.mode in ("replication", "sentinel") else 0
         if deployment.mode == "cluster":
-            available = int(deployment.get(host, "redis_cluster_replicas"))
+            each = deployment.get(host, "redis_cluster_replicas")
+            available = int(each) if _is_whole(each) else 0
         if _is_whole(wanted) and int(wanted) > available:
             yield (
                 f"{host}: redis_min_replicas_to_write {wanted} is more than the {available} replicas of a leader, "
@@ -196,7 +198,7 @@ def persistence(deployment: Deployment) -> Iterator[str]:
         config = deployment.get(host, "redis_config")
         given = {"appendonly": deployment.get(host, "redis_appendonly"), "save": deployment.get(host, "redis_save")}
         given |= config if isinstance(config, Mapping) else {}
-        off = {"no", "false", "", '""', "none", "[]"}
+        off = {"no", "false", "", '""', "''", "none", "[]"}
         persists = any(str(given[name]).strip().lower() not in off for name in ("appendonly", "save"))
         if not persists and str(deployment.get(host, "redis_accept_empty_restart")).lower() not in (
             "true",
@@ -228,6 +230,9 @@ def sentinels(deployment: Deployment) -> Iterator[str]:
                 f"redis_sentinel_quorum {quorum!r} does not fit {count} Sentinels; wanted 1 to {count}, "
                 f"best {count // 2 + 1}, which is the default"
             )
+        service = str(deployment.get(host, "redis_sentinel_service"))
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", service):
+            yield f"redis_sentinel_service {service!r} is no name for Sentinel; write letters, digits and . - _ alone"
         timeout, down = (
             deployment.get(host, f"redis_sentinel_{name}_ms") for name in ("failover_timeout", "down_after")
         )
@@ -291,7 +296,7 @@ def _fullest(deployment: Deployment, hosts: list[str]) -> tuple[str, int]:
 
 def _is_whole(value: Any) -> bool:
     """Whether the value is a whole number, or text that is one, as role arguments may be."""
-    return not isinstance(value, bool) and str(value).strip().lstrip("-").isdigit()
+    return not isinstance(value, bool) and re.fullmatch(r"-?[0-9]{1,18}", str(value).strip()) is not None
 
 
 def _is_loopback(address: str) -> bool:

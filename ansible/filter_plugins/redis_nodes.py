@@ -147,7 +147,7 @@ def _leader(
                 f"Wait for a failover to end or start what is down, see that every server is in the inventory under "
                 f"the address that the Sentinels name, then run again."
             )
-        return found[0]
+        return _with_its_data(found[0], replies, picture)
     if claimants:
         return claimants[0]
     return _followed(nodes, replies, watching, picture) or _wanted(nodes, hostvars)
@@ -169,12 +169,7 @@ def _followed(
                 f"no server leads ({picture}). Nothing was changed. Run REPLICAOF NO ONE on the one whose data "
                 f"counts, or start the one that the others follow, then run again."
             )
-        if replies[found[0]["name"]].get("installed") is False:
-            raise TopologyError(
-                f"{found[0]['name']}, which the others follow, has no data, and they would lose theirs to it "
-                f"({picture}). Nothing was changed. Run REPLICAOF NO ONE on the one whose data counts, then run again."
-            )
-        return found[0]
+        return _with_its_data(found[0], replies, picture)
     memories = [
         (memory["leader_address"], int(memory["leader_port"]))
         for memory in (*watching, *replies.values())
@@ -185,6 +180,17 @@ def _followed(
             if (node["address"], node["port"]) == place:
                 return node
     return None
+
+
+def _with_its_data(node: dict[str, Any], replies: Mapping[str, Mapping[str, Any]], picture: str) -> dict[str, Any]:
+    """The leader, unless it would be started empty while running replicas have the data."""
+    runs = {name for name, reply in replies.items() if "role" in reply}
+    if runs and node["name"] not in runs and replies[node["name"]].get("installed") is False:
+        raise TopologyError(
+            f"{node['name']}, which the others follow, has no data, and they would lose theirs to it "
+            f"({picture}). Nothing was changed. Run REPLICAOF NO ONE on the one whose data counts, then run again."
+        )
+    return node
 
 
 def _wanted(nodes: list[dict[str, Any]], hostvars: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -61,6 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 set: {description: "The directives that were set, or in check mode would be, with their new values.", type: dict}
 restart: {description: "What needs a restart, a text for each reason; empty where nothing does.", type: list}
+postponed: {description: What can only be set when replicas are connected., type: list}
 answers: {description: Whether the server answered., type: bool}
 """
 
@@ -86,6 +88,7 @@ BY_TEXT = {"port", "tls-port", "unixsocket", "unixsocketperm", "cluster-enabled"
 # A port could be changed by newer programs, but would cut off who connects to the old one; what a replica announces is
 # only told when it connects; and a folder that somebody else has set is nothing to write to for a moment more.
 AT_START = {"port", "tls-port", "unixsocket", "replica-announce-ip", "replica-announce-port", "dir"}
+NEEDS_REPLICAS = "min-replicas-to-write"
 # What nobody shall see in a diff.
 SECRET = re.compile(r"user$|.*(pass|auth)$")
 
@@ -248,7 +251,7 @@ def shown(name: str, value: str) -> str:
 
 
 def report(
-    params: Mapping[str, Any], before: str, pairs: Mapping[str, tuple[str, str]], settable: set[str]
+    params: Mapping[str, Any], before: str, pairs: Mapping[str, tuple[str, str]], settable: frozenset[str]
 ) -> list[Any]:
     """The differences for --diff: in the file, what is set on the server, and what waits for its restart."""
     place = f"{params['address']}:{params['port']}"
@@ -264,8 +267,21 @@ def report(
     return changes
 
 
-def compare(params: dict[str, Any], trial: RedisClient) -> tuple[dict[str, tuple[str, str]], set[str], str]:
-    """What differs on the running server, what of it can be set, and why the server does not answer, if so.
+@dataclass(frozen=True)
+class Comparison:
+    """What differs on the running server: name to what it has and should have, what can be set, and what not yet.
+
+    `answers`: whether there is a running server at all.
+    """
+
+    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    settable: frozenset[str] = frozenset()
+    postponed: frozenset[str] = frozenset()
+    answers: bool = False
+
+
+def compare(params: dict[str, Any], trial: RedisClient) -> Comparison:
+    """Compare the running server with the throwaway one.
 
     Raises RedisError where a server answers that does not let itself be asked: to restart that is no remedy.
     """
@@ -273,10 +289,17 @@ def compare(params: dict[str, Any], trial: RedisClient) -> tuple[dict[str, tuple
     try:
         with connect(params) as redis:
             live = configuration(redis)
-    except OSError as error:
-        return {}, set(), str(error)
+            replication = redis.info("replication")
+    except OSError:
+        return Comparison()
     pairs = differences(live, wanted, params["content"])
-    return pairs, {name for name, (_, value) in pairs.items() if can_be_set(trial, name, value)}, ""
+    # A leader that waits for replicas that are only about to come refuses every write until then.
+    wanted_replicas = int(pairs[NEEDS_REPLICAS][1]) if NEEDS_REPLICAS in pairs else 0
+    is_early = replication["role"] == "master" and wanted_replicas > int(replication["connected_slaves"])
+    postponed = frozenset({NEEDS_REPLICAS} if is_early else ())
+    pairs = {name: pair for name, pair in pairs.items() if name not in postponed}
+    settable = frozenset(name for name, (_, value) in pairs.items() if can_be_set(trial, name, value))
+    return Comparison(pairs, settable, postponed, answers=True)
 
 
 def main() -> None:
@@ -301,14 +324,12 @@ def main() -> None:
     except FileNotFoundError:
         before = ""
 
-    pairs: dict[str, tuple[str, str]] = {}
-    settable: set[str] = set()
-    silent = "it was not asked"
+    found = Comparison()
     # In check mode nothing may be installed yet.
     if not module.check_mode or (os.path.exists(params["program"]) and is_user(params["run_as"])):
         try:
             with throwaway(params) as trial:
-                pairs, settable, silent = compare(params, trial)
+                found = compare(params, trial)
         except RedisError as error:
             module.fail_json(msg=f"the server on {place} does not say what it has, and nothing was changed: {error}")
         except (ConfigError, KeyError, OSError) as error:
@@ -325,6 +346,7 @@ def main() -> None:
         arguments = module.load_file_common_arguments(params, path=params["path"])
         changed = module.set_fs_attributes_if_different(arguments, changed)
 
+    pairs, settable = found.pairs, found.settable
     to_set = {name: pairs[name][1] for name in sorted(settable)}
     if to_set and not module.check_mode:
         try:
@@ -333,7 +355,8 @@ def main() -> None:
             module.fail_json(msg=f"the server on {place} does not take {', '.join(to_set)}: {error}")
     module.exit_json(
         changed=changed or bool(to_set),
-        answers=not silent,
+        answers=found.answers,
+        postponed=sorted(found.postponed),
         set={name: value for name, value in to_set.items() if not SECRET.match(name)},
         restart=[
             f"{shown(name, pairs[name][0])} -> {shown(name, pairs[name][1])}" for name in sorted(set(pairs) - settable)

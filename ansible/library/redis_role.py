@@ -17,6 +17,7 @@ options:
   volatile_file:
     description: The file to which the server writes its topology, read where the server does not answer.
     type: path
+  persists: {description: Whether the server has its data again after a restart., type: bool, default: true}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
@@ -41,18 +42,22 @@ link: {description: "A replica's link to its leader, C(connected) when it is up.
 server: {description: C(redis) or C(valkey)., type: str}
 version: {description: The server's version., type: str}
 error: {description: Why the server did not answer., type: str}
-installed: {description: Whether the server has run here before., type: bool}
+installed: {description: "Whether the server has run here before, and has its data again when it starts.", type: bool}
 """
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule({**CONNECTION_SPEC, "volatile_file": {"type": "path"}}, supports_check_mode=True)
+    module = AnsibleModule(
+        {**CONNECTION_SPEC, "volatile_file": {"type": "path"}, "persists": {"type": "bool", "default": True}},
+        supports_check_mode=True,
+    )
     try:
         answer = ask_role(module.params)
     except (OSError, RedisError) as error:
         answer = {"error": str(error), **remembered(module.params["volatile_file"])}
-    module.exit_json(changed=False, installed=os.path.exists(module.params["volatile_file"] or ""), **answer)
+    installed = module.params["persists"] and os.path.exists(module.params["volatile_file"] or "")
+    module.exit_json(changed=False, installed=installed, **answer)
 
 
 if __name__ == "__main__":
