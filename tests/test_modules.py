@@ -1022,6 +1022,13 @@ def test_the_documentation_is_that_of_the_arguments(module: ModuleType, monkeypa
         assert set(value) <= {"description", "type", "returned"}, name
 
 
+def test_service_probe_of_a_process_that_ends_meanwhile(tmp_path: Path) -> None:
+    """The first answer names a process that is gone; the second one's runs."""
+    asked = tmp_path / "asked"
+    script = f"[ -e {asked} ] && echo {os.getpid()} || {{ touch {asked}; echo 4194304; }}"
+    assert service_probe.running(["sh", "-c", script])[0] == os.getpid()
+
+
 def test_every_module_is_tested() -> None:
     assert {path.stem for path in (PROJECT / "ansible" / "library").glob("*.py")} == {
         module.__name__.rpartition(".")[2] for module in MODULES

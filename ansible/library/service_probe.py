@@ -66,6 +66,18 @@ def started_at(pid: int) -> float:
     return time.time() - age
 
 
+def running(command: list[str]) -> tuple[int, float]:
+    """The service's process id and when it started; 0 where it has none. One that ends meanwhile is asked for again."""
+    while True:
+        pid = main_pid(command)
+        if not pid:
+            return 0, 0.0
+        try:
+            return pid, started_at(pid)
+        except FileNotFoundError:
+            time.sleep(0.1)
+
+
 def newer_files(paths: list[str], moment: float) -> list[str]:
     """Those of ``paths`` that were written, or whose link was changed, after ``moment`` (seconds since the epoch)."""
     return [path for path in paths if os.path.exists(path) and written_at(path) > moment]
@@ -143,9 +155,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    pid = main_pid(params["pid_command"])
+    pid, began = running(params["pid_command"])
     if pid:
-        newer = newer_files(params["files"], started_at(pid))
+        newer = newer_files(params["files"], began)
         module.exit_json(changed=False, running=True, pid=pid, stale=bool(newer) or replaced(pid), newer=newer)
 
     if params["port"] and taken(params["address"], params["port"]):
