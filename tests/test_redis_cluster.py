@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -236,11 +237,11 @@ def test_growing(farm: Farm, make: RunCluster, monkeypatch: pytest.MonkeyPatch) 
         with monkeypatch.context() as patch:
             cut(patch, "MIGRATE", 250)
             assert "The next run goes on from here" in make(servers)["msg"]
-        # In the middle of the second move.
-        assert roles(servers)["redis-7"].startswith("4096-5461 ")
+        # Somewhere in the middle; where depends on what the traffic has written.
+        assert 0 < len(expand(roles(servers)["redis-7"].split())) < 4096
         result = make(servers)
     assert result["changed"] is True
-    assert "1 open slot moves from redis-3 to redis-7" in result["actions"]
+    assert any(re.search(r"\d open slots? moves? from redis-\d to redis-7", action) for action in result["actions"])
     assert result["primaries"] == ["redis-1", "redis-2", "redis-3", "redis-7"]
     assert roles(servers)["redis-8"] == "redis redis-7"
     assert [len(expand(roles(servers)[name].split())) for name in result["primaries"]] == [4096] * 4
