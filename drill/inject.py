@@ -40,7 +40,7 @@ class Injector:
         self._deployment, self._site, self._log = deployment, site, log
         self._heals = ExitStack()
         self.changed: float = 0
-        self.settled = self.demoted = self.returned = math.inf
+        self.settled = self.demoted = self.returned = self.bringing = math.inf
         self.wrong: list[str] = []
         # Every run id of each server, in their order.
         self.runs: dict[str, list[str]] = {}
@@ -130,6 +130,7 @@ class Injector:
     def _bring_back(self, step: Step) -> None:
         """Start one of those that were stopped, and wait until its leader knows it."""
         host, service = self._services(step)[0]
+        self.bringing = time.time()
         self._manage(host, "start", service)
         until = time.time() + step.seconds(self._deployment.limits)
         while self.returned == math.inf and time.time() < until:

@@ -69,10 +69,11 @@ class Measured:
     """What came of one fault.
 
     The fault was on its way at `begun`, complete at `injected`, undone from `undoing` to `healed`, and everything
-    as it should be at `settled`; `returned` is when a replica was back. `ended`: the load was told to end.
-    `offsets`: seconds until replicas had it all. `lost`: when each lost key was acknowledged. `changed`: how many
-    tasks of site.yml changed something. `before` and `during` were seen before the fault, and before it was healed,
-    until when each server had the run ids in `runs`. `wrong`: what was not as it should be at the end.
+    as it should be at `settled`; a replica was brought back from `bringing` on and was there at `returned`.
+    `ended`: the load was told to end. `offsets`: seconds until replicas had it all. `lost`: when each lost key was
+    acknowledged. `changed`: how many tasks of site.yml changed something. `before` and `during` were seen before
+    the fault, and before it was healed, until when each server had the run ids in `runs`. `wrong`: what was not as
+    it should be at the end.
     """
 
     limits: Limits
@@ -83,6 +84,7 @@ class Measured:
     ended: float = 0.0
     settled: float = math.inf
     demoted: float = math.inf
+    bringing: float = math.inf
     returned: float = math.inf
     offsets: float = math.inf
     changed: float = 0
@@ -229,7 +231,7 @@ def _seconds(gap: tuple[float, float]) -> float:
 
 def _stopped(measured: Measured) -> float:
     """Until replicas come back, or the fault is undone, no write is taken after this."""
-    until = min(measured.returned, measured.undoing)
+    until = min(measured.bringing, measured.undoing)
     # With none at all, nothing has stopped.
     last = max([one.end for one in _acknowledged(measured) if one.end < until], default=math.inf)
     return max(0.0, last - measured.injected)

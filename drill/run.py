@@ -172,6 +172,7 @@ def measure(injector: Injector, deployment: Deployment, fault: Fault, log: Path)
         ended=done.ended if done else time.time(),
         settled=injector.settled,
         demoted=injector.demoted,
+        bringing=injector.bringing,
         returned=injector.returned,
         offsets=offsets,
         changed=injector.changed,

@@ -68,6 +68,7 @@ GOOD = Measured(
     ended=120,
     settled=115,
     demoted=114,
+    bringing=106,
     returned=106,
     offsets=0.5,
     writes=[*steady(90, 100), *steady(102.5, 120)],
@@ -109,7 +110,7 @@ BROKEN: dict[str, tuple[dict[str, Any], float]] = {
 }
 # Where GOOD is not good, since no fault is all of them.
 GOOD_FOR: dict[str, dict[str, Any]] = {
-    "stopped": {"returned": 101.0},
+    "stopped": {"bringing": 101.0},
     "restarts": {"runs": {"a": ["1"], "b": ["1"]}},
     "together": {"during": [replace(one, started=at) for one, at in zip(WHOLE, (10, 15, 20))]},
     "quorums": {"during": [sentinel(quorum=False)]},
