@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, connect, remembered
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisError, ask_role, at, connect, remembered
 
 DOCUMENTATION = r"""
 module: redis_follow
@@ -72,11 +72,9 @@ def serves(answer: dict[str, Any], goal: int) -> bool:
 
 def leaders_offset(answer: dict[str, Any], params: dict[str, Any]) -> int:
     """How far the leader of a replica is, 0 where it does not tell this host: then the link alone must do."""
-    leader = {**params, "address": answer["leader_address"], "port": answer["leader_port"]}
-    leader["tls_name"] = params["tls_name"] and answer["leader_address"]
     try:
         # The password is the same on both, as the leader's could become the replica's.
-        return int(ask_role(leader)["offset"])
+        return int(ask_role(at(answer["leader_address"], answer["leader_port"], params))["offset"])
     except (OSError, RedisError):
         return 0
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, at, connect
 
 DOCUMENTATION = r"""
 module: redis_switchover
@@ -139,11 +139,6 @@ def place_of(endpoint: str) -> tuple[str, int]:
     """Address and port of what CLUSTER NODES calls address:port@bus,name."""
     address, _, port = endpoint.partition("@")[0].rpartition(":")
     return address, int(port)
-
-
-def at(address: str, port: int, params: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with which another server is reached that has the same password."""
-    return {**params, "address": address, "port": port, "tls_name": params["tls_name"] and address}
 
 
 def has_its_data(endpoint: str, params: dict[str, Any]) -> bool:

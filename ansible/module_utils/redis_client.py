@@ -144,6 +144,11 @@ def connect(params: dict[str, Any]) -> RedisClient:
     return client
 
 
+def at(address: str, port: int, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of ``connect`` for another server that has the same password."""
+    return {**params, "address": address, "port": port, "tls_name": params["tls_name"] and address}
+
+
 def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     """What the server is.
 
