@@ -5,6 +5,7 @@
 Environment: JOBS=3 (scenarios at a time; default: one more than there are processors, as each waits now and then),
 KEEP=1 (leave the containers; the scenario's next run removes them).
 The whole output of a scenario goes to .cache/molecule/SCENARIO.log.
+Scenarios with faults, which are timed, are deployed beside the others; their faults come afterwards, alone.
 Exit code 0: all passed, 1: one failed, 2: wrong use, or a machine that cannot run containers.
 
 Three things fail a scenario that Molecule itself lets pass: a playbook that does not exist; a check of converged hosts
@@ -33,6 +34,8 @@ from typing import NoReturn, TextIO
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 LOGS = PROJECT / ".cache" / "molecule"
+# The steps of a scenario with faults that other scenarios must not disturb.
+ALONE = ("side-effect", "verify", "destroy")
 TAIL_LINES = 80
 # Started first, so that the last ones to end are short. One that is not named here counts as the longest.
 LONGEST_FIRST = (
@@ -94,7 +97,17 @@ class Scenario:
     @property
     def suites(self) -> set[str]:
         """The Debian releases that its molecule.yml names: {"trixie"}."""
-        return set(re.findall(r"TEST_SUITE: (\w+)", (HERE / self.name / "molecule.yml").read_text()))
+        return set(re.findall(r"TEST_SUITE: (\w+)", self.configuration))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it has faults whose consequences are timed."""
+        return "faults.yml" in self.configuration
+
+    @property
+    def configuration(self) -> str:
+        """Its molecule.yml."""
+        return (HERE / self.name / "molecule.yml").read_text("utf-8")
 
 
 class Runner:
@@ -117,29 +130,49 @@ class Runner:
             print(text, flush=True)
 
     def run(self, scenario: Scenario) -> None:
-        """Run one scenario to its end and note its faults and its seconds."""
+        """Run one scenario, or what comes before its faults, and note what went wrong and its seconds."""
         if self.stopping:
             return
-        began = time.monotonic()
         self.say(f"{scenario.name}: started, log {scenario.log.relative_to(PROJECT)}")
         clean(scenario)
-        code = self.run_molecule(scenario)
-        scenario.faults = faults_of(scenario, code)
+        scenario.log.unlink(missing_ok=True)
+        destroy = f"--destroy={'never' if self.keep else 'always'}"
+        self.run_actions(scenario, [("converge",)] if scenario.is_timed else [("test", destroy)])
+        if not scenario.is_timed or scenario.faults:
+            self.end(scenario)
+
+    def run_faults(self, scenario: Scenario) -> None:
+        """Run the rest of one that has faults, while no other one runs."""
+        if self.stopping or scenario.faults:
+            return
+        self.run_actions(scenario, [(action,) for action in ALONE if not (self.keep and action == "destroy")])
+        self.end(scenario)
+
+    def end(self, scenario: Scenario) -> None:
+        """Remove a scenario's containers and say what became of it."""
         if not self.keep:
             clean(scenario)
-        scenario.seconds = time.monotonic() - began
         if not scenario.faults:
             self.say(f"{scenario.name}: passed in {scenario.seconds:.0f} s")
         elif not self.stopping:
             tail = "".join(f"  | {line}" for line in failing_part(scenario))
             self.say(f"{tail}{scenario.name}: FAILED: {'; '.join(scenario.faults)}")
 
-    def run_molecule(self, scenario: Scenario) -> int:
-        """Run `molecule test`, note its steps, report each one that ends, return the exit code."""
-        options = ["--no-command-borders", f"--destroy={'never' if self.keep else 'always'}", "-s", scenario.name]
+    def run_actions(self, scenario: Scenario, actions: list[tuple[str, ...]]) -> None:
+        """Let Molecule do one action after the other, until one fails."""
+        began = time.monotonic()
+        for action in actions:
+            code = self.run_molecule(scenario, action)
+            scenario.faults = faults_of(scenario, code)
+            if scenario.faults:
+                break
+        scenario.seconds += time.monotonic() - began
+
+    def run_molecule(self, scenario: Scenario, action: tuple[str, ...]) -> int:
+        """Run one action of Molecule, note its steps, report each one that ends, return the exit code."""
         # A session of its own: Ctrl-C reaches this runner alone, which then ends what it started.
         process = scenario.process = subprocess.Popen(
-            [self.molecule, "-c", str(HERE / "config.yml"), "test", *options],
+            [self.molecule, "-c", str(HERE / "config.yml"), *action, "--no-command-borders", "-s", scenario.name],
             cwd=PROJECT,
             env={**self.environment, "MOLECULE_EPHEMERAL_DIRECTORY": str(scenario.scratch)},
             stdin=subprocess.DEVNULL,
@@ -151,7 +184,7 @@ class Runner:
         )
         step = Step("start")
         scenario.steps.append(step)
-        with process, scenario.log.open("w", encoding="utf-8") as log:
+        with process, scenario.log.open("a", encoding="utf-8") as log:
             for raw in process.stdout or ():
                 line = ANSI.sub("", raw)
                 log.write(line)
@@ -288,6 +321,9 @@ def main(names: list[str]) -> int:
     try:
         for future in futures:
             future.result()
+        for scenario in scenarios:
+            if scenario.is_timed:
+                runner.run_faults(scenario)
     except Interruption as reason:
         print(f"{reason}: removing the containers", file=sys.stderr, flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):
