@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up status verify logs down reset drill test test-unit bench lint docs format tools dev
+.PHONY: help up preflight plan settings inventory secret status verify logs down reset drill test test-unit bench lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,6 +18,10 @@ DRILL_MODE = $(or $(MODE),sentinel)
 CHOICE := $(STATE_DIR)/choice
 CHOSEN = $(if $(INVENTORY),-i $(INVENTORY)) $(if $(INVENTORY)$(strip $(WORDS)),$(WORDS),$(shell cat $(CHOICE) 2>/dev/null))
 PLAYBOOK = ansible-playbook $(CHOSEN) $(ARGS)
+ASKED = $(if $(INVENTORY),-i $(INVENTORY)) $(WORDS) $(ARGS)
+
+# What was given on the command line, each in quotes; the command itself says what it does not know.
+GIVEN = $(foreach word,$(filter-out PYTHON,$(.VARIABLES)),$(if $(filter command,$(origin $(word))),'$(word)=$(subst ','\'',$($(word)))'))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +30,21 @@ help: ## List the targets
 up: tools ## Deploy the inventory (default: this machine, without root or Docker)
 	ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) $(WORDS) $(ARGS) site.yml
 	@$(if $(INVENTORY)$(findstring --check,$(ARGS)),,echo '$(strip $(WORDS))' > $(CHOICE))
+
+preflight: tools ## Check the inventory without contacting a host (ARGS=--json for programs)
+	@python ansible/ask.py preflight $(ASKED)
+
+settings: tools ## Print the CACHES that the inventory would render, for a settings.py of your own
+	@python ansible/ask.py settings $(ASKED)
+
+inventory: tools ## Write an inventory of your own: NAME=prod MODE=sentinel REDIS="10.0.0.1 10.0.0.2 10.0.0.3" APP=10.0.0.9
+	@python inventories/create.py $(GIVEN)
+
+plan: tools ## Say what a deployment would do to each host, and what that would cost
+	@python ansible/ask.py plan $(ASKED)
+
+secret: tools ## Print a new password
+	@python -c 'import secrets; print(secrets.token_urlsafe(48))'
 
 status: tools ## Say what runs, who leads, and whether Django's caches answer
 	@$(PLAYBOOK) ansible/status.yml

@@ -1,4 +1,4 @@
-"""Write the README's tables of variables from the roles' argument_specs; with --check, say whether they are stale.
+"""Write the README's tables of variables and the list of the rules; with --check, say whether they are stale.
 
 python docs/generate.py [--check]
 """
@@ -13,15 +13,21 @@ from typing import Any
 
 import yaml
 
+# Run as a program, Python finds what lies beside this file, and the package is above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from preflight import facts, rules
+from preflight.problems import ERROR, PAGE, Rule
+
 PROJECT = Path(__file__).resolve().parent.parent
 README = PROJECT / "README.md"
+RULES = PROJECT / PAGE
 START, END = "<!-- variables:start -->", "<!-- variables:end -->"
 
 # In the order in which people need them; further roles follow by name.
 ORDER = ("cache", "redis", "django_app", "service", "summary")
 # Roles of which people set only these; the other variables are arguments that one role gives to another.
 FOR_PEOPLE = {
-    "preflight": (),
     "service": ("service_manager", "service_dir", "service_verify_kill"),
     "summary": ("summary_hint",),
 }
@@ -94,23 +100,55 @@ def updated(text: str) -> str:
     return f"{before}{START}\n\n{section()}\n\n{END}{rest.partition(END)[2]}"
 
 
-def main(arguments: list[str] | None = None, readme: Path = README) -> int:
+def rules_page() -> str:
+    """The list of all rules, a heading above each, to which the problems link."""
+    return "\n".join(
+        [
+            "# What an inventory must keep to",
+            "",
+            "Written by `python docs/generate.py` from the package `preflight`; every problem that is printed ends",
+            "with the name of its rule.",
+            "",
+            "## Before any host is contacted",
+            "",
+            "By `make preflight`, and by the first play of `site.yml`.",
+            "",
+            *_explained(rules.RULES),
+            "## With the hosts' facts, before anything is changed",
+            "",
+            "By `site.yml`.",
+            "",
+            *_explained(facts.RULES),
+        ]
+    )
+
+
+def _explained(table: tuple[Rule, ...]) -> list[str]:
+    return [
+        line
+        for rule in table
+        for line in (f"### {rule.id}", "", rule.text + ("" if rule.severity == ERROR else " A warning."), "")
+    ]
+
+
+def main(arguments: list[str] | None = None, readme: Path = README, page: Path = RULES) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Write the README's tables of variables.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the tables are stale")
+    parser = argparse.ArgumentParser(description="Write the tables of variables, and the list of the rules.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     check = parser.parse_args(arguments).check
     try:
         old = readme.read_text("utf-8")
-        new = updated(old)
+        wanted = {readme: updated(old), page: rules_page()}
     except (DocsError, FileNotFoundError) as error:
         print(f"docs/generate.py: {error}", file=sys.stderr)
         return 2
-    if check and new != old:
-        print("README.md: the tables of variables are stale; run: python docs/generate.py", file=sys.stderr)
-        return 1
-    if new != old:
-        readme.write_text(new, "utf-8")
-    return 0
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        if check:
+            print(f"{path.name} is stale; run: python docs/generate.py", file=sys.stderr)
+        else:
+            path.write_text(wanted[path], "utf-8")
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

@@ -722,12 +722,12 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"nodes": []},
         ["default: ", "cache_mode standalone needs at least one Redis server"],
     ),
-    "unknown key": ({"default": {}, "shop": {"timout": 3}}, {}, ["shop: ", "'timout'", "timeout", "key_prefix"]),
-    "django's own key": ({"default": {"KEY_PREFIX": "x"}}, {}, ["default: ", "'KEY_PREFIX'", "key_prefix"]),
+    "unknown key": ({"default": {}, "shop": {"timout": 3}}, {}, ["shop: timout: ", "unknown", "did you mean timeout?"]),
+    "django's own key": ({"default": {"KEY_PREFIX": "x"}}, {}, ["default: KEY_PREFIX: ", "did you mean key_prefix?"]),
     "unknown client": (
         {"default": {}},
         {"client": "redis"},
-        ["default: ", "cache_client 'redis'", "builtin, django_redis"],
+        ["cache_client 'redis'", "builtin, django_redis"],
     ),
     "unknown read_from": ({"default": {"read_from": "replica"}}, {}, ["default: ", "'replica'", "leader, replicas"]),
     "unknown compressor": ({"default": {"compressor": "gzip"}}, {}, ["default: ", "'gzip'", "none, zlib, lz4, zstd"]),
@@ -735,7 +735,7 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "builtin compressor": (
         {"default": {"compressor": "zlib"}},
         {},
-        ["default: ", "'zlib'", "needs cache_client resilient or django_redis"],
+        ["default: ", "'zlib'", "cache_client: resilient or django_redis"],
     ),
     "locmem's bound": (
         {"default": {"options": {"MAX_ENTRIES": 9}}},
@@ -758,7 +758,7 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         f"{client} {option} {value!r}": (
             {"default": {"options": {option: value}}},
             {"client": client},
-            [f"default: {option} {value!r} is no number", "without quotes"],
+            [f"default: options.{option} {value!r}: it must be a", "without quotes"],
         )
         for client in (BUILTIN, DJANGO_REDIS)
         for option, value in (("socket_timeout", "5.5"), ("max_connections", "4096"), ("health_check_interval", True))
@@ -797,14 +797,14 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         f"{client} {mode}": (
             {"default": {}},
             {"mode": mode, "client": client, **WATCHED},
-            ["default: ", f"cache_client {client} has no mode {mode}", "cache_client: resilient"],
+            [f"cache_client {client} has no mode {mode}", "cache_client: resilient"],
         )
         for client, mode in ((BUILTIN, "sentinel"), (BUILTIN, "cluster"), (DJANGO_REDIS, "cluster"))
     },
     "cluster db": (
         {"default": {"db": 0}, "shop": {"db": 1}},
         {"mode": "cluster", "client": RESILIENT},
-        ["shop: Redis Cluster has the database 0 alone; remove db"],
+        ["shop: db 1: a Redis Cluster has the database 0 alone; remove db"],
     ),
     "prefix is a number": ({"default": {"key_prefix": 2024}}, {}, ["default: ", "key_prefix 2024", "quotes"]),
     "prefix is null": ({"default": {"key_prefix": None}}, {}, ["default: ", "key_prefix None", "quotes"]),
@@ -827,6 +827,12 @@ def test_errors(aliases: dict[str, Any], changes: dict[str, Any], words: list[st
     message = str(refusal.value)
     assert all(word in message for word in words), message
     assert message.startswith((words[0], "Django needs"))
+
+
+def test_all_errors_are_told_at_once() -> None:
+    with pytest.raises(CacheSettingsError) as refusal:
+        django_caches({"default": {"db": -1, "timeout": "x"}, "shop": {"tmeout": 1}}, "standalone", BUILTIN, [node()])
+    assert [line.partition(":")[0] for line in str(refusal.value).splitlines()] == ["default", "default", "shop"]
 
 
 def test_aliases_that_share_a_db_and_its_options_are_allowed() -> None:

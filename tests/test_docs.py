@@ -1,4 +1,4 @@
-"""The README's tables of variables are those of the roles."""
+"""The README's tables of variables are those of the roles, and the list of rules is that of the preflight."""
 
 from __future__ import annotations
 
@@ -92,3 +92,19 @@ def test_a_variable_that_a_role_does_not_have_is_named(tmp_path: Path) -> None:
 def test_a_bar_in_a_description_does_not_end_its_cell() -> None:
     row = generate.table({"x": {"description": "a | b\n c", "type": "list", "elements": "str"}}).splitlines()[-1]
     assert row == "| `x` | list of str | see description | a &#124; b c |"
+
+
+def test_the_rules_are_all_listed() -> None:
+    page = generate.rules_page()
+    for rule in (*generate.rules.RULES, *generate.facts.RULES):
+        assert f"\n### {rule.id}\n\n{rule.text}" in page
+        assert rule.link == f"docs/rules.md#{rule.id}"
+
+
+def test_a_stale_list_of_rules_is_found(tmp_path: Path, readme: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "rules.md"
+    assert generate.main([], readme, page) == 0
+    assert generate.main(["--check"], readme, page) == 0
+    page.write_text("old", "utf-8")
+    assert generate.main(["--check"], readme, page) == 1
+    assert "rules.md is stale" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.library import (
+    host_probe,
     redis_binary,
     redis_cluster,
     redis_command,
@@ -34,6 +35,7 @@ from ansible.library import (
     service_probe,
     source_archive,
 )
+from ansible.module_utils.listening import listening_inodes, main_pid, processes
 from ansible.module_utils.redis_client import (
     CONNECTION_SPEC,
     RedisClient,
@@ -49,6 +51,7 @@ from conftest import PROJECT, Certificate
 from servers import Farm, RedisServer, RedisServerFactory, free_port
 
 MODULES = [
+    host_probe,
     redis_binary,
     redis_cluster,
     redis_command,
@@ -81,7 +84,11 @@ class Run:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    # Another test of this process may have been a controller's, where warnings go to the screen.
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
     return Run(capsys, tmp_path_factory.mktemp("module"))
 
 
@@ -609,11 +616,11 @@ def listening() -> Iterator[tuple[int, int]]:
     ],
 )
 def test_main_pid(script: str, pid: int) -> None:
-    assert service_probe.main_pid(["sh", "-c", script]) == pid
+    assert main_pid(["sh", "-c", script]) == pid
 
 
 def test_main_pid_without_its_manager() -> None:
-    assert service_probe.main_pid(["/absent/supervisorctl", "pid", "x"]) == 0
+    assert main_pid(["/absent/supervisorctl", "pid", "x"]) == 0
 
 
 def test_started_at() -> None:
@@ -675,12 +682,12 @@ def test_a_connection_that_lingers_does_not_take_the_port() -> None:
 
 def test_processes(listening: tuple[int, int]) -> None:
     port, pid = listening
-    inodes = service_probe.listening_inodes(port)
+    inodes = listening_inodes(port)
     assert len(inodes) == 1
-    (name,) = service_probe.processes(inodes)
+    (name,) = processes(inodes)
     assert name.endswith(f" (process {pid})")
-    assert service_probe.listening_inodes(free_port()) == set()
-    assert list(service_probe.processes(set())) == []
+    assert listening_inodes(free_port()) == set()
+    assert list(processes(set())) == []
 
 
 def test_service_probe_of_a_running_service(run: Run, process: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -5,28 +5,19 @@ See https://docs.djangoproject.com/en/stable/ref/settings/#caches.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-# What an alias may say; everything has a default, so `{}` is a complete alias.
-ALIAS_KEYS = (
-    "compressor",
-    "db",
-    "key_prefix",
-    "max_entries",
-    "on_error",
-    "options",
-    "read_from",
-    "serializer",
-    "timeout",
-    "version",
-)
-CLIENTS = ("builtin", "django_redis", "resilient")
-READ_FROM = ("leader", "replicas")
-ON_ERROR = ("miss", "raise")
-SERIALIZERS = ("pickle", "json", "signed")
+# Ansible loads each plugin alone, without what lies around it.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from preflight.caches import CLIENTS, LOCMEM_OPTIONS, UNABLE, alias_faults
+from preflight.problems import shown
+
 # The client `resilient` has a backend of its own for these modes.
 RESILIENT_BACKENDS = {
     "sentinel": "cachestack.resilient.SentinelRedisCache",
@@ -51,8 +42,6 @@ CONNECTION = {
 # For the questions of django-redis to the Sentinels, before each new connection: one that is away must not hold it up.
 # Without the None redis-py would try that one for ten seconds before it asks the next.
 SENTINEL_CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "protocol": 2, "retry": None}
-# BaseCache reads these from OPTIONS; Django's Redis backend hands them to redis-py, which raises.
-LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 
 class CacheSettingsError(ValueError):
@@ -93,7 +82,7 @@ def django_caches(
     service: str = "mymaster",
     sentinel_password: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The value of CACHES for ``aliases`` (name to settings, see ALIAS_KEYS).
+    """The value of CACHES for ``aliases`` (name to settings, see preflight.caches.ALIAS).
 
     ``mode`` is ``locmem``, ``standalone``, ``replication``, ``sentinel`` or ``cluster``; ``client`` one of CLIENTS;
     ``nodes`` what ``redis_nodes`` returns, leader first, and ``sentinels`` what ``redis_sentinels`` does. ``service``
@@ -106,13 +95,7 @@ def django_caches(
     ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
     """
-    if "default" not in aliases:
-        raise CacheSettingsError("Django needs a cache alias named 'default'")
-    if session_alias and session_alias not in aliases:
-        raise CacheSettingsError(
-            f"{session_alias}: the sessions use this alias and there is none of that name; "
-            f"add it to django_app_cache_aliases, or set django_app_session_alias to one of {', '.join(aliases)}"
-        )
+    _check(aliases, mode, client, session_alias)
     deployment = _Deployment(mode, list(nodes), password, ca_file, list(sentinels), service, sentinel_password)
     caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
@@ -121,7 +104,6 @@ def django_caches(
         alias = {"read_from": "leader" if reads_leader else "replicas", **(given or {})}
         if client == "resilient":
             alias.setdefault("on_error", "raise" if holds_sessions else "miss")
-        _check(name, alias, mode, client)
         if mode == "locmem":
             caches[name] = _locmem(name, alias)
             continue
@@ -134,53 +116,18 @@ def django_caches(
     return caches
 
 
-def _check(name: str, alias: Mapping[str, Any], mode: str, client: str) -> None:
-    for key in alias:
-        if key not in ALIAS_KEYS:
-            raise CacheSettingsError(f"{name}: unknown key {key!r}; an alias has {', '.join(ALIAS_KEYS)}")
-    choices: tuple[tuple[str, Any, Iterable[str]], ...] = (
-        ("cache_client", client, CLIENTS),
-        ("read_from", alias["read_from"], READ_FROM),
-        ("compressor", alias.get("compressor", "none"), COMPRESSORS),
-        ("on_error", alias.get("on_error", "raise"), ON_ERROR),
-        ("serializer", alias.get("serializer", "pickle"), SERIALIZERS),
-    )
-    for word, value, allowed in choices:
-        if value not in allowed:
-            raise CacheSettingsError(f"{name}: {word} {value!r} is unknown; choose {', '.join(allowed)}")
-    if not isinstance(alias.get("key_prefix", ""), str):
-        raise CacheSettingsError(f"{name}: key_prefix {alias['key_prefix']!r} is no text; write it in quotes")
-    timeout = alias.get("timeout")
-    # Django takes 300 for what it cannot read, and 0, with which nothing is stored, for a fraction.
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
-        raise CacheSettingsError(
-            f"{name}: timeout {timeout!r} is no whole number of seconds; write one, or null for ever"
-        )
-    if mode == "locmem":
-        return
-    if (client == "builtin" and mode in ("sentinel", "cluster")) or (client == "django_redis" and mode == "cluster"):
-        raise CacheSettingsError(f"{name}: cache_client {client} has no mode {mode}; write cache_client: resilient")
-    if mode == "cluster" and alias.get("db"):
-        raise CacheSettingsError(f"{name}: Redis Cluster has the database 0 alone; remove db")
-    if client == "builtin" and alias.get("compressor", "none") != "none":
-        raise CacheSettingsError(
-            f"{name}: compressor {alias['compressor']!r} needs cache_client resilient or django_redis"
-        )
-    for word in ("on_error", "serializer"):
-        if word in alias and client != "resilient":
-            raise CacheSettingsError(f"{name}: {word} {alias[word]!r} needs cache_client resilient")
-    for option, value in (alias.get("options") or {}).items():
-        if option in LOCMEM_OPTIONS:
-            raise CacheSettingsError(f"{name}: {option} bounds locmem alone; Redis is bounded by redis_maxmemory")
-        # redis-py fails on text for these, but only when it connects.
-        if option in CONNECTION and isinstance(value, (str, bool)):
-            raise CacheSettingsError(f"{name}: {option} {value!r} is no number; write one, without quotes")
-        if option == "db":
-            raise CacheSettingsError(f"{name}: db is no option of a client here; write it beside options")
-        if client != "django_redis" and option != option.lower():
-            raise CacheSettingsError(
-                f"{name}: {option} is no option of cache_client {client}; it belongs to django_redis"
-            )
+def _check(aliases: Mapping[str, Any], mode: str, client: str, session_alias: str | None) -> None:
+    """Refuse what the inventory's check refuses: it may not have run, and nobody would see it before a request."""
+    if client not in CLIENTS:
+        raise CacheSettingsError(f"cache_client {client!r} is unknown; choose {', '.join(CLIENTS)}")
+    if (client, mode) in UNABLE:
+        raise CacheSettingsError(f"cache_client {client} has no mode {mode}; write cache_client: resilient")
+    faults = []
+    for fault in alias_faults(aliases, mode, client, session_alias):
+        about = " ".join(filter(None, (fault.word, shown(fault.word, fault.value))))
+        faults.append(": ".join(filter(None, (fault.alias, about, f"{fault.wrong}; {fault.fix}"))))
+    if faults:
+        raise CacheSettingsError("\n".join(faults))
 
 
 def _check_pools(caches: Mapping[str, Mapping[str, Any]]) -> None:

@@ -43,6 +43,7 @@ path: {description: The program., type: str}
 version: {description: Its version., type: str}
 environment: {description: Variables that the program needs., type: dict}
 source: {description: Where it comes from., type: str}
+downloads: {description: Whether the distribution's package would be tried first outside check mode., type: bool}
 refused: {description: Why the sources before it did not do., type: list}
 """
 
@@ -89,11 +90,16 @@ def unpacked(dest: Path, names: list[str]) -> dict[str, Any]:
     raise UnusableError(f"no server in {dest}")
 
 
+def has_package_manager() -> bool:
+    """Whether this machine can download a package and unpack it."""
+    return bool(shutil.which("apt-get") and shutil.which("dpkg-deb"))
+
+
 def distribution(params: dict[str, Any]) -> dict[str, Any]:
     """The distribution's package with what it depends on and this machine lacks, unpacked without root."""
     dest = Path(params["dest"])
     if not dest.exists():
-        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        if not has_package_manager():
             raise UnusableError("no apt-get, so no package to unpack")
         aside = dest.with_name(dest.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)
@@ -154,8 +160,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     refused = []
+    downloads = False
     for source, find in SOURCES.items():
         if module.check_mode and find is distribution and not Path(module.params["dest"]).exists():
+            downloads = has_package_manager()
             refused.append("check mode downloads nothing")
             continue
         before = Path(module.params["dest"]).exists()
@@ -168,7 +176,9 @@ def main() -> None:
             refused.append(str(reason))
             continue
         changed = Path(module.params["dest"]).exists() and not before
-        module.exit_json(changed=changed, source=source, version=version, refused=refused, **server)
+        module.exit_json(
+            changed=changed, source=source, version=version, downloads=downloads, refused=refused, **server
+        )
     module.fail_json(
         msg=f"no Redis server to run: {'; '.join(refused)}. Install redis-server, or set redis_server_bin to one."
     )

@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.module_utils.redis_client import CONNECTION_SPEC, LOOPBACK, RedisClient, RedisError, read_directive
 from ansible.module_utils.redis_cluster_plan import (
+    Line,
     Move,
     Node,
     Plan,
@@ -46,6 +47,11 @@ options:
     elements: dict
     required: true
   replicas: {description: Replicas for each primary., type: int, default: 1}
+  absent:
+    description: Names of nodes that are not there yet; in check mode they are taken for new, empty servers.
+    type: list
+    elements: str
+    default: []
   wait: {description: Seconds to wait for the nodes to agree., type: int, default: 300}
   address: {description: Not used; other modules reach this host's own server there., type: str}
   port: {description: Not used., type: int}
@@ -181,7 +187,8 @@ class Servers:
     def __init__(self, nodes: Sequence[Node], params: Mapping[str, Any]) -> None:
         self.nodes = nodes
         self.password: str | None = None
-        if params["auth_file"]:
+        self._absent = frozenset(params.get("absent", ()))
+        if params["auth_file"] and any(node.name not in self._absent for node in nodes):
             try:
                 self.password = read_directive(params["auth_file"], "requirepass")
             except FileNotFoundError:
@@ -241,12 +248,15 @@ class Servers:
 
     def patience(self) -> float:
         """Seconds until a failover is over, or never will be: about two node timeouts, and some for all to hear."""
-        milliseconds = self.client(self.nodes[0].name).command("CONFIG", "GET", "cluster-node-timeout")[1]
+        there = [node.name for node in self.nodes if node.name not in self._absent]
+        if not there:
+            return 0.0
+        milliseconds = self.client(there[0]).command("CONFIG", "GET", "cluster-node-timeout")[1]
         return 3 * int(milliseconds) / 1000 + 3
 
     def look(self) -> dict[str, View]:
         """What every node says, by name. Raises PlanError where one does not, UnsettledError where it will."""
-        return {node.name: self._view(node) for node in self.nodes}
+        return {node.name: empty(node) if node.name in self._absent else self._view(node) for node in self.nodes}
 
     def _view(self, node: Node) -> View:
         where = f"{node.name} at {node.address}:{node.port}"
@@ -275,6 +285,12 @@ class Servers:
             own=next(line for line in lines if "myself" in line.flags),
             lines={line.id: line for line in lines if "handshake" not in line.flags},
         )
+
+
+def empty(node: Node) -> View:
+    """What a new server says that is in no cluster."""
+    own = Line(node.name, "", node.port, 0, frozenset({"myself", "master"}), "", 0, (), {}, {})
+    return View(state="fail", keys=0, link="", own=own, lines={own.id: own})
 
 
 def resolve(node: Node) -> list[str]:
@@ -507,6 +523,7 @@ def main() -> None:
         {
             "nodes": {"type": "list", "elements": "dict", "required": True},
             "replicas": {"type": "int", "default": 1},
+            "absent": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 300},
             **CONNECTION_SPEC,
             # Every node has its own, and this host's are among them.
@@ -519,6 +536,8 @@ def main() -> None:
     begun = False
     try:
         nodes = read_nodes(params)
+        if params["absent"] and not module.check_mode:
+            raise PlanError("only check mode can do with nodes that are absent.")
         with Servers(nodes, params) as servers:
             plan, views = settle(servers, params["replicas"], params["wait"])
             after = plan.after

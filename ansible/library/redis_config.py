@@ -60,7 +60,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-set: {description: "The directives that were set, or in check mode would be, with their new values.", type: dict}
+set: {description: "The directives that were set, or in check mode would be; *** for a secret value.", type: dict}
+was: {description: "The values that these had before.", type: dict}
 restart: {description: "What needs a restart, a text for each reason; empty where nothing does.", type: list}
 postponed: {description: What can only be set when replicas are connected., type: list}
 answers: {description: Whether the server answered., type: bool}
@@ -236,6 +237,14 @@ def set_live(params: dict[str, Any], values: Mapping[str, str]) -> None:
             redis.command("CONFIG", "SET", *[word for pair in pairs for word in pair])
 
 
+def without_missing_folder(content: str) -> str:
+    """A configuration without its ``dir`` where that is not there, which no server would start with."""
+    folder = directives(content).get("dir")
+    if folder is None or os.path.isdir(folder):
+        return content
+    return "".join(f"{line}\n" for line in content.splitlines() if not line.startswith("dir "))
+
+
 def masked(content: str) -> str:
     """A configuration without its secrets, for a diff."""
     lines = []
@@ -245,9 +254,14 @@ def masked(content: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def hidden(name: str, value: str) -> str:
+    """A directive's value, unless that is a secret."""
+    return "***" if SECRET.match(name) else value
+
+
 def shown(name: str, value: str) -> str:
     """A directive as in redis.conf, without its value if that is a secret."""
-    return f"{name} {'***' if SECRET.match(name) else value or repr(value)}"
+    return f"{name} {hidden(name, value) or repr(value)}"
 
 
 def report(
@@ -328,7 +342,9 @@ def main() -> None:
     # In check mode nothing may be installed yet.
     if not module.check_mode or (os.path.exists(params["program"]) and is_user(params["run_as"])):
         try:
-            with throwaway(params) as trial:
+            # Nor are folders there that the role is about to make.
+            content = without_missing_folder(params["content"]) if module.check_mode else params["content"]
+            with throwaway({**params, "content": content}) as trial:
                 found = compare(params, trial)
         except RedisError as error:
             module.fail_json(msg=f"the server on {place} does not say what it has, and nothing was changed: {error}")
@@ -357,7 +373,8 @@ def main() -> None:
         changed=changed or bool(to_set),
         answers=found.answers,
         postponed=sorted(found.postponed),
-        set={name: value for name, value in to_set.items() if not SECRET.match(name)},
+        set={name: hidden(name, value) for name, value in to_set.items()},
+        was={name: hidden(name, pairs[name][0]) for name in to_set},
         restart=[
             f"{shown(name, pairs[name][0])} -> {shown(name, pairs[name][1])}" for name in sorted(set(pairs) - settable)
         ],

@@ -36,6 +36,10 @@ EXAMPLES = r"""
     auth_file: /etc/redis/redis-6379.auth.conf
 """
 
+RETURN = r"""
+is_new: {description: "Whether the file, or the running server, had another password.", type: bool}
+"""
+
 
 def tell(params: dict[str, Any]) -> None:
     """Give a running server the password; OSError where none runs, RedisError where it refuses."""
@@ -70,8 +74,8 @@ def main() -> None:
     )
     path, password = module.params["auth_file"], module.params["password"]
     wanted = f"# Written by Ansible.\nrequirepass {quote(password)}\nmasterauth {quote(password)}\n"
-    changed = not os.path.exists(path) or read_directive(path, "requirepass") != password or drifted(module.params)
-    if changed and not module.check_mode:
+    is_new = not os.path.exists(path) or read_directive(path, "requirepass") != password or drifted(module.params)
+    if is_new and not module.check_mode:
         try:
             tell(module.params)
         except RedisError as error:
@@ -83,10 +87,11 @@ def main() -> None:
         with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=module.tmpdir, delete=False) as file:
             file.write(wanted)
         module.atomic_move(file.name, path)
+    changed = is_new
     if os.path.exists(path):
         arguments = module.load_file_common_arguments(module.params, path=path)
         changed = module.set_fs_attributes_if_different(arguments, changed)
-    module.exit_json(changed=changed)
+    module.exit_json(changed=changed, is_new=is_new)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 told: {description: "What the running Sentinel was told, or in check mode would be.", type: list}
+was: {description: "What the settings among these were before, by name.", type: dict}
 restart: {description: "Why a restart is needed, a text for each reason.", type: list}
 """
 
@@ -77,26 +78,33 @@ def commands(params: dict[str, Any], watched: dict[str, dict[str, str]], new_pas
     return told
 
 
-def tell(params: dict[str, Any], new_password: bool, check_mode: bool) -> tuple[list[str], list[str]]:
-    """Tell a running Sentinel what differs. Return what that was, and why it must be restarted."""
+def tell(params: dict[str, Any], new_password: bool, check_mode: bool) -> dict[str, Any]:
+    """Tell a running Sentinel what differs. Return what that is and was, and why it must be restarted, as in RETURN."""
+    nothing: dict[str, Any] = {"told": [], "was": {}, "restart": []}
     try:
         redis = connect(params)
     except ConnectionRefusedError:
-        return [], []
+        return nothing
     except RedisError as error:
         if str(error).startswith(("WRONGPASS", "ERR invalid password", "ERR AUTH", "NOAUTH")):
-            return [], [f"it has another password ({error})"]
+            return {**nothing, "restart": [f"it has another password ({error})"]}
         # Nothing was ever deployed here, so whoever answers is somebody else's; the service says so.
-        return [], []
+        return nothing
     with redis:
-        told = commands(params, masters(redis), new_password)
+        watched = masters(redis)
+        told = commands(params, watched, new_password)
         for command in () if check_mode else told:
             redis.command("SENTINEL", *command)
     shown = [command[:-1] if "auth-pass" in command else command for command in told]
     restart = []
     if read_directive(params["auth_file"], "requirepass") != params["password"]:
         restart.append("it gets another password")
-    return [" ".join(map(str, command)) for command in shown], restart
+    has = watched.get(params["service"], {})
+    return {
+        "told": [" ".join(map(str, command)) for command in shown],
+        "was": {command[2]: has[command[2]] for command in told if command[0] == "SET" and command[2] in has},
+        "restart": restart,
+    }
 
 
 def main() -> None:
@@ -127,7 +135,7 @@ def main() -> None:
             before = file.read()
     new_password = lines[2] not in before.splitlines()
     try:
-        told, restart = tell(params, new_password, module.check_mode)
+        done = tell(params, new_password, module.check_mode)
     except (OSError, RedisError) as error:
         module.fail_json(msg=f"the Sentinel on port {params['port']} cannot be told what to watch: {error}")
 
@@ -140,8 +148,8 @@ def main() -> None:
     if os.path.exists(path):
         arguments = module.load_file_common_arguments(params, path=path)
         changed = module.set_fs_attributes_if_different(arguments, changed)
-    diff = {"before": "", "after": "".join(f"{line}\n" for line in [*told, *restart])}
-    module.exit_json(changed=changed or bool(told), told=told, restart=restart, diff=diff)
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in [*done["told"], *done["restart"]])}
+    module.exit_json(changed=changed or bool(done["told"]), diff=diff, **done)
 
 
 if __name__ == "__main__":

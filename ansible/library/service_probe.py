@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.listening import bind_error, main_pid, owner
 
 DOCUMENTATION = r"""
 module: service_probe
@@ -44,18 +41,6 @@ pid: {description: "The service's process id, 0 where it has none.", type: int}
 stale: {description: "Whether a file is newer than the process, or its program was replaced.", type: bool}
 newer: {description: The files that are newer than the process., type: list}
 """
-
-TCP_LISTEN = "0A"
-
-
-def main_pid(command: list[str]) -> int:
-    """The service's process id, 0 where it has none or where its manager does not know it."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return 0
-    text = result.stdout.strip()
-    return int(text) if result.returncode == 0 and text.isdigit() else 0
 
 
 def started_at(pid: int) -> float:
@@ -98,47 +83,8 @@ def replaced(pid: int) -> bool:
 
 
 def taken(address: str, port: int) -> bool:
-    """Whether something listens on the address and port."""
-    family, kind, proto, _, target = socket.getaddrinfo(
-        address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family, kind, proto) as probe:
-        # As servers do: connections that linger from a former server do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(target)
-        except OSError as error:
-            # Any other error, such as an address that this machine does not have, is for the service to report.
-            return error.errno == errno.EADDRINUSE
-        return False
-
-
-def listening_inodes(port: int) -> set[str]:
-    """The socket inodes that listen on a port. See proc_pid_net(5)."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if os.path.exists(table):
-            with open(table, encoding="ascii") as rows:
-                for fields in (row.split() for row in rows):
-                    if fields[3] == TCP_LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                        inodes.add(fields[9])
-    return inodes
-
-
-def processes(inodes: set[str]) -> Iterator[str]:
-    """The processes that hold one of the sockets, as far as this user may see."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            descriptors = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
-                name = comm.read().strip()
-        except OSError:
-            continue
-        if any(
-            match and match.group(1) in inodes
-            for match in (re.match(r"socket:\[(\d+)\]", link) for link in descriptors)
-        ):
-            yield f"{name} (process {pid})"
+    """Whether something listens there. Any other error, such as a foreign address, is for the service to report."""
+    return bind_error(address, port) == errno.EADDRINUSE
 
 
 def main() -> None:
@@ -161,9 +107,8 @@ def main() -> None:
         module.exit_json(changed=False, running=True, pid=pid, stale=bool(newer) or replaced(pid), newer=newer)
 
     if params["port"] and taken(params["address"], params["port"]):
-        owner = next(processes(listening_inodes(params["port"])), "a process that this user cannot see")
         module.fail_json(
-            msg=f"{params['name']}: port {params['port']} on {params['address']} is taken by {owner}; "
+            msg=f"{params['name']}: port {params['port']} on {params['address']} is taken by {owner(params['port'])}; "
             f"stop it, or set {params['port_variable']} to a free port in the inventory"
         )
     module.exit_json(changed=False, running=False, pid=0, stale=False, newer=[])

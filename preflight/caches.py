@@ -1,0 +1,452 @@
+"""What is wrong with the cache aliases of an inventory, or with a CACHES that its user wrote.
+
+Django and redis-py find most of it at the first request, and some of it never: a timeout that is no number silently
+becomes 300 seconds. See https://docs.djangoproject.com/en/stable/topics/cache/.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from preflight.problems import NOTHING
+from preflight.specs import kind
+from preflight.words import did_you_mean, unknown
+
+CLIENTS = ("builtin", "django_redis", "resilient")
+COMPRESSORS = ("none", "zlib", "lz4", "zstd")
+# The clients that cannot serve a mode.
+UNABLE = {("builtin", "sentinel"), ("builtin", "cluster"), ("django_redis", "cluster")}
+# The lowest Django that has each client.
+DJANGO_FLOOR = {"builtin": (4, 0), "django_redis": (3, 2), "resilient": (4, 2)}
+# Redis has so many databases unless its configuration says otherwise.
+DATABASES = 16
+
+
+class Fault(NamedTuple):
+    """What is wrong with one word of an alias (a path such as options.socket_timeout), and what to write instead."""
+
+    alias: str
+    word: str
+    value: Any
+    wrong: str
+    fix: str
+
+
+# A check takes a value and returns what is wrong with it and what to write instead, or None.
+Check = Callable[[Any], "tuple[str, str] | None"]
+
+
+def number(least: float = 0, *, above: bool = False, whole: bool = False, or_none: bool = False) -> Check:
+    """Return the check of a number that is `least` or more, or `above` it; or nothing, if that means something."""
+
+    def check(value: Any) -> tuple[str, str] | None:
+        if value is None and or_none:
+            return None
+        wanted = "a whole number" if whole else "a number"
+        bound = f"{'above' if above else 'of at least'} {least:g}"
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            return f"it must be {wanted}, and is {kind(value)}", f"write {wanted} {bound}, without quotes"
+        if not (value > least if above else value >= least) or not math.isfinite(value):
+            return "it is out of range", f"write {wanted} {bound}"
+        return None
+
+    return check
+
+
+def boolean(value: Any) -> tuple[str, str] | None:
+    """Refuse what is neither true nor false: the text 'False' would count as true."""
+    if isinstance(value, bool):
+        return None
+    return f"it must be true or false, and is {kind(value)}", "write true or false, without quotes"
+
+
+def text(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no text."""
+    return None if isinstance(value, str) else (f"it must be text, and is {kind(value)}", "write it in quotes")
+
+
+def choice(*choices: Any) -> Check:
+    """Return the check of a value that is one of these."""
+
+    def check(value: Any) -> tuple[str, str] | None:
+        if any(type(one) in type(value).__mro__ and value == one for one in choices):
+            return None
+        return "it is unknown", f"{did_you_mean(value, choices)}choose {', '.join(map(str, choices))}"
+
+    return check
+
+
+def seconds(value: Any) -> tuple[str, str] | None:
+    """Refuse a timeout that Django would not take as it is written."""
+    fix = "write a whole number of seconds, null for ever, or 0 for no caching"
+    if value is None:
+        return None
+    if isinstance(value, str):
+        became = "Django would silently take 300 seconds" if not _is_number(value) else "a number has no quotes"
+        return f"it is text: {became}", fix
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"it is {kind(value)}", fix
+    if isinstance(value, float):
+        rounded = int(value) if math.isfinite(value) else "refused"
+        return f"it is a fraction, and would be {rounded}{'' if rounded else ': nothing would be cached'}", fix
+    return ("it is over before it begins: nothing would be cached", fix) if value < 0 else None
+
+
+def anything(value: Any) -> None:
+    """Leave a value to the library: classes, callables and the like."""
+
+
+# Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
+CONNECTION: dict[str, Check] = {
+    "username": text,
+    "password": text,
+    "client_name": text,
+    "max_connections": number(1, whole=True),
+    "socket_timeout": number(above=True, or_none=True),
+    "socket_connect_timeout": number(above=True, or_none=True),
+    "socket_keepalive": boolean,
+    "health_check_interval": number(),
+    "protocol": choice(2, 3),
+    "retry_on_timeout": boolean,
+    "ssl_ca_certs": text,
+    "ssl_ca_data": text,
+    "ssl_ca_path": text,
+    "ssl_cert_reqs": choice("required", "optional", "none"),
+    "ssl_certfile": text,
+    "ssl_check_hostname": boolean,
+    "ssl_ciphers": text,
+    "ssl_keyfile": text,
+    "ssl_password": text,
+    **dict.fromkeys(
+        (
+            "command_packer",
+            "connection_class",
+            "credential_provider",
+            "driver_info",
+            "encoding",
+            "encoding_errors",
+            "lib_name",
+            "lib_version",
+            "parser_class",
+            "redis_connect_func",
+            "retry",
+            "retry_on_error",
+            "socket_keepalive_options",
+            "socket_read_size",
+            "socket_type",
+            "ssl_exclude_verify_flags",
+            "ssl_include_verify_flags",
+            "ssl_min_version",
+            "ssl_ocsp_context",
+            "ssl_ocsp_expected_cert",
+            "ssl_validate_ocsp",
+            "ssl_validate_ocsp_stapled",
+        ),
+        anything,
+    ),
+}
+# What only Django's own backend takes beside these.
+BUILTIN: dict[str, Check] = {**CONNECTION, "serializer": anything, "pool_class": anything}
+# The names of the bundle's own client; it checks more when Django starts.
+RESILIENT: dict[str, Check] = {
+    **{
+        name: CONNECTION[name]
+        for name in (
+            "username",
+            "password",
+            "client_name",
+            "max_connections",
+            "socket_keepalive",
+            "socket_keepalive_options",
+            "health_check_interval",
+            "protocol",
+            "ssl_ca_certs",
+            "ssl_ca_data",
+            "ssl_ca_path",
+            "ssl_cert_reqs",
+            "ssl_certfile",
+            "ssl_check_hostname",
+            "ssl_ciphers",
+            "ssl_keyfile",
+            "ssl_min_version",
+            "ssl_password",
+        )
+    },
+    "socket_timeout": number(above=True),
+    "socket_connect_timeout": number(above=True),
+    "read_from": choice("leader", "replicas"),
+    "read_your_writes": number(),
+    "max_lag": number(above=True),
+    "on_error": choice("miss", "raise"),
+    "retry_deadline": number(),
+    "log_interval": number(),
+    "serializer": text,
+    "compressor": choice(*COMPRESSORS),
+    "compress_from": number(whole=True),
+    "sentinels": anything,
+    "sentinel_kwargs": anything,
+}
+# What django-redis reads; it ignores any other word. https://github.com/jazzband/django-redis
+DJANGO_REDIS: dict[str, Check] = {
+    "CLIENT_CLASS": text,
+    "COMPRESSOR": text,
+    "CONNECTION_FACTORY": text,
+    "CONNECTION_POOL_CLASS": text,
+    "CONNECTION_POOL_KWARGS": anything,
+    "IGNORE_EXCEPTIONS": boolean,
+    "PARSER_CLASS": text,
+    "PASSWORD": text,
+    "PICKLE_VERSION": number(-1, whole=True),
+    "REDIS_CLIENT_CLASS": text,
+    "REDIS_CLIENT_KWARGS": anything,
+    "REPLICA_READ_ONLY": boolean,
+    "REVERSE_KEY_FUNCTION": text,
+    "SENTINELS": anything,
+    "SENTINEL_KWARGS": anything,
+    "SERIALIZER": text,
+    "SOCKET_CONNECT_TIMEOUT": number(above=True),
+    "SOCKET_TIMEOUT": number(above=True),
+    "USERNAME": text,
+}
+# What belongs elsewhere, whoever the client is.
+ELSEWHERE = {
+    "MAX_ENTRIES": ("it bounds locmem alone, and Redis raises a TypeError", "remove it; redis_maxmemory bounds Redis"),
+    "CULL_FREQUENCY": ("it bounds locmem alone, and Redis raises a TypeError", "remove it; redis_maxmemory bounds it"),
+    "db": ("it is no option here", "write db beside options"),
+    "DB": ("it is no option here", "write db beside options"),
+    "host": ("it would be ignored", "the inventory's hosts decide where the servers are"),
+    "port": ("it would be ignored", "redis_port decides it"),
+    "ssl": ("redis-py raises a TypeError", "write redis_tls: true"),
+    "timeout": ("redis-py raises a TypeError", "write timeout beside options, or socket_timeout"),
+    "decode_responses": ("values are bytes, which it would try to read as text", "remove it"),
+}
+ALIAS: dict[str, Check] = {
+    "compressor": choice(*COMPRESSORS),
+    "db": number(whole=True),
+    "key_prefix": text,
+    "max_entries": number(1, whole=True),
+    "on_error": choice("miss", "raise"),
+    "options": anything,
+    "read_from": choice("leader", "replicas"),
+    "serializer": choice("pickle", "json", "signed"),
+    "timeout": seconds,
+    "version": number(whole=True),
+}
+# The value of what is none of these may be a secret with a slip in its name.
+KNOWN = {*BUILTIN, *RESILIENT, *DJANGO_REDIS, *ELSEWHERE}
+LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
+
+
+def alias_faults(
+    aliases: Any, mode: str, client: str, session_alias: str | None = None, databases: int | None = None
+) -> Iterator[Fault]:
+    """Find what is wrong with the aliases of an inventory; the word is "" where the alias itself is.
+
+    `databases`: how many the servers have, where that is known.
+    """
+    if not isinstance(aliases, Mapping):
+        yield Fault("", "", NOTHING, "this is no mapping of aliases", "write {default: {}}")
+        return
+    if "default" not in aliases:
+        yield Fault("", "", NOTHING, "Django needs a cache alias named 'default'", "add default: {}")
+    if session_alias and session_alias not in aliases:
+        yield Fault(
+            session_alias,
+            "",
+            NOTHING,
+            "the sessions use this alias, and there is none of that name",
+            f"add it to django_app_cache_aliases, or set django_app_session_alias to one of {', '.join(aliases)}",
+        )
+    for name, given in aliases.items():
+        alias = {} if given is None else given
+        if not isinstance(alias, Mapping):
+            yield Fault(name, "", alias, "this is no mapping", "write {} for an alias with nothing special")
+            continue
+        yield from _words(name, alias)
+        if mode != "locmem" and client in CLIENTS:
+            yield from _fit(name, alias, mode, client, databases)
+        options = alias.get("options")
+        if isinstance(options, Mapping):
+            for option, value in options.items():
+                if wrong := _option_fault(str(option), value, mode, client):
+                    yield Fault(name, f"options.{option}", value if str(option) in KNOWN else NOTHING, *wrong)
+        elif options is not None:
+            yield Fault(name, "options", options, "this is no mapping", "write {option: value}")
+
+
+def alias_doubts(aliases: Any, client: str, session_alias: str | None) -> Iterator[Fault]:
+    """Find what works and is hardly meant."""
+    alias = aliases.get(session_alias) if isinstance(aliases, Mapping) else None
+    if not isinstance(alias, Mapping) or not session_alias:
+        return
+    options = alias.get("options") if isinstance(alias.get("options"), Mapping) else {}
+    fix = "remove it, or give the sessions an alias of their own"
+    if client == "resilient" and "miss" in (alias.get("on_error"), (options or {}).get("on_error")):
+        yield Fault(session_alias, "on_error", "miss", "an error would look like a user who is not logged in", fix)
+    if client == "django_redis" and (options or {}).get("IGNORE_EXCEPTIONS") is True:
+        yield Fault(session_alias, "options.IGNORE_EXCEPTIONS", True, "sessions cannot be made without an answer", fix)
+
+
+def _words(name: str, alias: Mapping[str, Any]) -> Iterator[Fault]:
+    for word, value in alias.items():
+        if word not in ALIAS:
+            if str(word).upper() == "LOCATION":
+                wrong = ("LOCATION comes from the inventory's hosts", "remove it, or write the whole django_app_caches")
+            else:
+                wrong = unknown(str(word), ALIAS, f"an alias has {', '.join(ALIAS)}")
+            yield Fault(name, str(word), NOTHING, *wrong)
+        elif found := ALIAS[word](value):
+            yield Fault(name, word, value, *found)
+
+
+def _fit(name: str, alias: Mapping[str, Any], mode: str, client: str, databases: int | None) -> Iterator[Fault]:
+    """What is right by itself, and not for this mode or client."""
+    db = alias.get("db")
+    if isinstance(db, int) and not isinstance(db, bool):
+        if mode == "cluster" and db:
+            yield Fault(name, "db", db, "a Redis Cluster has the database 0 alone", "remove db")
+        elif databases is not None and db >= databases:
+            fix = f"write 0 to {databases - 1}, or raise databases in redis_config"
+            yield Fault(name, "db", db, f"the servers have {databases} databases", fix)
+    if client == "builtin" and alias.get("compressor", "none") in COMPRESSORS[1:]:
+        fix = "write cache_client: resilient or django_redis"
+        yield Fault(name, "compressor", alias["compressor"], "cache_client builtin has none", fix)
+    for word in ("on_error", "serializer"):
+        if word in alias and client != "resilient":
+            fix = "write cache_client: resilient"
+            yield Fault(name, word, alias[word], f"cache_client {client} does not know it", fix)
+
+
+def _option_fault(option: str, value: Any, mode: str, client: str) -> tuple[str, str] | None:
+    if mode == "locmem":
+        # Aliases outlive a change of mode, so options of other clients are left out and no fault.
+        return number(1, whole=True)(value) if option in LOCMEM_OPTIONS else None
+    if option in ELSEWHERE:
+        return ELSEWHERE[option]
+    known = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": {**CONNECTION, **DJANGO_REDIS}}.get(client)
+    if known is None:
+        return None
+    if option not in known:
+        return _foreign(option, known, client)
+    if option == "CONNECTION_POOL_KWARGS":
+        return "its entries would hide those of the inventory", "write them beside it, in lower case"
+    return known[option](value)
+
+
+def _foreign(option: str, known: Mapping[str, Check], client: str) -> tuple[str, str]:
+    others = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
+    owner = next((other for other, words in others.items() if option in words), None)
+    if owner:
+        return f"it belongs to {owner}, and cache_client is {client}", f"remove it, or write cache_client: {owner}"
+    return unknown(option, known, "see the client's documentation")
+
+
+# A CACHES that its user wrote.
+
+BACKENDS = {
+    "django.core.cache.backends.redis.RedisCache": "builtin",
+    "django_redis.cache.RedisCache": "django_redis",
+    "cachestack.resilient.RedisCache": "resilient",
+    "cachestack.resilient.SentinelRedisCache": "resilient",
+    "cachestack.resilient.ClusterRedisCache": "resilient",
+}
+ENTRY = ("BACKEND", "LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS")
+SCHEMES = ("redis", "rediss", "unix")
+
+
+def caches_faults(caches: Mapping[str, Any]) -> Iterator[Fault]:
+    """Find what is wrong with a CACHES, as far as it can be seen without its servers."""
+    if "default" not in caches:
+        yield Fault("", "", NOTHING, "Django needs a cache alias named 'default'", "add one")
+    for name, entry in caches.items():
+        if not isinstance(entry, Mapping):
+            yield Fault(name, "", entry, "this is no mapping", "write BACKEND, LOCATION and OPTIONS")
+            continue
+        for word in entry:
+            if word not in ENTRY:
+                yield Fault(name, str(word), NOTHING, *unknown(str(word), ENTRY, f"an entry has {', '.join(ENTRY)}"))
+        for word, check in (("TIMEOUT", seconds), ("KEY_PREFIX", text), ("VERSION", number(whole=True))):
+            if word in entry and (wrong := check(entry[word])):
+                yield Fault(name, word, entry[word], *wrong)
+        client = BACKENDS.get(str(entry.get("BACKEND")))
+        if "BACKEND" not in entry:
+            yield Fault(name, "BACKEND", NOTHING, "there is none", f"write one, such as {next(iter(BACKENDS))}")
+        if client:
+            yield from _written(name, entry, client)
+
+
+def _written(name: str, entry: Mapping[str, Any], client: str) -> Iterator[Fault]:
+    urls = _urls(entry.get("LOCATION"))
+    if not urls:
+        yield Fault(name, "LOCATION", entry.get("LOCATION"), "there is no server", "write a list of URLs")
+    for url in urls:
+        if wrong := url_fault(url):
+            yield Fault(name, "LOCATION", NOTHING if "@" in url else url, *wrong)
+    if len(set(urls)) < len(urls):
+        yield Fault(name, "LOCATION", NOTHING, "it has a server twice", "remove one")
+    options = entry.get("OPTIONS") or {}
+    if not isinstance(options, Mapping):
+        yield Fault(name, "OPTIONS", options, "this is no mapping", "write {option: value}")
+        return
+    known = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}[client]
+    known = {**known, "db": number(whole=True)} if client != "django_redis" else known
+    for option, value in options.items():
+        if option in known:
+            if wrong := known[option](value):
+                yield Fault(name, f"OPTIONS.{option}", value, *wrong)
+        elif client == "django_redis" and option in CONNECTION:
+            wrong = "django-redis would ignore it", "write it in CONNECTION_POOL_KWARGS"
+            yield Fault(name, f"OPTIONS.{option}", value, *wrong)
+        elif option in LOCMEM_OPTIONS:
+            yield Fault(name, f"OPTIONS.{option}", value, *ELSEWHERE[option])
+        else:
+            yield Fault(name, f"OPTIONS.{option}", NOTHING, *_foreign(str(option), known, client))
+    pool = options.get("CONNECTION_POOL_KWARGS", {}) if client == "django_redis" else {}
+    for option, value in pool.items() if isinstance(pool, Mapping) else ():
+        wrong_option = (
+            CONNECTION[option](value) if option in CONNECTION else unknown(option, CONNECTION, "see redis-py")
+        )
+        if wrong_option:
+            shown = value if option in CONNECTION else NOTHING
+            yield Fault(name, f"OPTIONS.CONNECTION_POOL_KWARGS.{option}", shown, *wrong_option)
+
+
+def url_fault(url: str) -> tuple[str, str] | None:
+    """Return what is wrong with the URL of a server."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in SCHEMES or not separator or not rest:
+        return "it must start with redis://, rediss:// or unix://", "write redis://address:port"
+    if url != url.strip():
+        return "it has blanks around it", "remove them"
+    authority = rest.rpartition("@")[0]
+    if authority and (re.search(r"[@/#?\[\]]", authority) or re.search(r"%(?![0-9A-Fa-f]{2})", authority)):
+        return "its password has characters that must be percent-encoded", "write it as the option password instead"
+    if scheme == "unix":
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "its port is no number from 1 to 65535", "write redis://address:port"
+    if port == 0 or not parts.hostname:
+        return "it has no address or no port", "write redis://address:port"
+    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        return "its path is no database: redis-py would silently take 0", "write redis://address:port/1"
+    return None
+
+
+def _urls(location: Any) -> list[str]:
+    """The servers of a LOCATION, as Django's backend splits it."""
+    if isinstance(location, str):
+        return [url for url in re.split("[;,]", location) if url]
+    if isinstance(location, Iterable) and not isinstance(location, Mapping):
+        return [str(url) for url in location]
+    return []
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"-?[0-9]+", value.strip()) is not None

@@ -1,0 +1,27 @@
+"""The directives of redis.conf: those there are, and those that the bundle decides itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Asked of Redis 7.0, 8.0 and Valkey 9.1 (CONFIG GET *), with those of earlier versions and those that are no
+# parameters. For slips alone: what is like none of these is left to the server, which tries every configuration first.
+DIRECTIVES = frozenset(Path(__file__).with_suffix(".txt").read_text("utf-8").split())
+# What to write instead.
+OWNED = {
+    "aclfile": "remove it",
+    "cluster-enabled": "write cache_mode: cluster",
+    "daemonize": "remove it, service_manager runs the servers",
+    "dir": "write redis_data_dir",
+    "include": "remove it, every directive fits in redis_config",
+    "masterauth": "write redis_password",
+    "masteruser": "remove it",
+    "port": "write redis_port",
+    "replicaof": "write redis_leader, or cache_mode: standalone",
+    "requirepass": "write redis_password",
+    "slaveof": "write redis_leader, or cache_mode: standalone",
+    "supervised": "remove it, service_manager runs the servers",
+    "tls-port": "write redis_tls: true and redis_port",
+    "unixsocket": "write redis_socket",
+    "user": "remove it",
+}

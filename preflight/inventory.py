@@ -1,0 +1,176 @@
+"""An inventory as the rules see it: hosts, groups and variables, all of them plain data."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from preflight.specs import Option, is_whole, options
+
+# The groups whose hosts get something; deployments of other names are reached through their Django hosts.
+GROUPS = ("redis", "redis_sentinel", "django_app")
+# The defaults of roles that a rule must know; a test compares them.
+DEFAULTS: dict[str, Any] = {
+    "cache_mode": "standalone",
+    "cache_redis_group": "redis",
+    "cache_sentinel_group": "redis_sentinel",
+    "redis_port": 6379,
+    "redis_password": "",
+    "redis_appendonly": True,
+    "redis_save": "",
+    "redis_config": {},
+    "redis_modes": [],
+    "redis_socket": "",
+    "redis_tls": False,
+    "redis_tls_cert_file": "",
+    "redis_tls_key_file": "",
+    "redis_tls_ca_file": "",
+    "redis_accept_empty_restart": False,
+    "redis_maxmemory_policy": "allkeys-lru",
+    "redis_min_replicas_max_lag": 5,
+    "redis_sentinel_port": 26379,
+    "redis_sentinel_password": "",
+    "redis_sentinel_service": "mymaster",
+    "redis_sentinel_down_after_ms": 5000,
+    "redis_sentinel_failover_timeout_ms": 10000,
+    "redis_cluster_replicas": 1,
+    "redis_cluster_node_timeout_ms": 5000,
+    "django_app_django_version": "5.2",
+    "django_app_secret_key": "",
+    "django_app_caches": {},
+    "django_app_settings": {},
+    "django_app_bind": "127.0.0.1",
+    "django_app_port": 8000,
+    "django_app_redis_ca_file": "",
+    "service_manager": "systemd",
+}
+
+# The machine that runs Ansible, whatever its hosts are called.
+THIS_MACHINE = "this machine"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The hosts of one deployment: those whose `cache_redis_group` is the same, and their variables by host."""
+
+    group: str
+    sentinel_group: str
+    redis: list[str]
+    sentinels: list[str]
+    apps: list[str]
+    variables: Mapping[str, Mapping[str, Any]]
+
+    def get(self, host: str, name: str) -> Any:
+        """A variable of a host, else its role's default; None where that is computed."""
+        value = self.variables[host].get(name)
+        return DEFAULTS.get(name) if value is None else value
+
+    def whole(self, host: str, name: str) -> int | None:
+        """A number of a host, or None where it is none; another rule says so."""
+        value = self.get(host, name)
+        return int(value) if is_whole(value) else None
+
+    def mapping(self, host: str, name: str) -> Mapping[str, Any]:
+        """A mapping of a host, empty where it is none."""
+        value = self.get(host, name)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def hosts(self) -> list[str]:
+        """Every host once."""
+        return list(dict.fromkeys([*self.redis, *self.sentinels, *self.apps]))
+
+    @cached_property
+    def mode(self) -> str:
+        """The deployment's mode, which is the same on every host."""
+        return str(self.get(self.hosts[0], "cache_mode"))
+
+    @cached_property
+    def nodes(self) -> list[str]:
+        """The Redis hosts that the mode uses."""
+        if self.mode == "locmem":
+            return []
+        return [host for host in self.redis if self.mode in (self.get(host, "redis_modes") or [self.mode])]
+
+    def client(self, host: str) -> str:
+        """The client of a Django host, which depends on the mode and on Django where nobody says it."""
+        given = self.get(host, "cache_client")
+        if given is not None:
+            return str(given)
+        if self.mode in ("sentinel", "cluster"):
+            return "resilient"
+        old = django_version(self.get(host, "django_app_django_version")) < (4, 0)
+        return "django_redis" if self.mode != "locmem" and old else "builtin"
+
+    def machine(self, host: str) -> str:
+        """What tells the host's machine from others."""
+        name = str(self.get(host, "ansible_host") or host)
+        return THIS_MACHINE if self.get(host, "ansible_connection") == "local" or is_loopback(name) else name
+
+    def address(self, host: str) -> str:
+        """Where the others reach the host's server."""
+        return str(self.get(host, "redis_address") or self.get(host, "ansible_host") or host)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All of it.
+
+    `variables`: by host those that may be ours, each with its value; `unreadable`: those whose value cannot be had,
+    with the reason; `plain_secrets`: secrets that lie in files as they are, as pairs of path and variable.
+    """
+
+    variables: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Sequence[str]]
+    unreadable: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    plain_secrets: Sequence[tuple[str, str]] = ()
+
+    @cached_property
+    def options(self) -> Mapping[str, Option]:
+        """Every variable that the roles have."""
+        return options()
+
+    @cached_property
+    def deployments(self) -> list[Deployment]:
+        """The deployments, each with at least one host."""
+        variables = {host: self.variables.get(host, {}) for host in hosts_of(self.groups)}
+        names = {host: group_names(own) for host, own in variables.items()}
+        found = []
+        for redis_group, sentinel_group in dict.fromkeys(names.values()):
+            redis, sentinels = (
+                [host for host in self.groups.get(group, ()) if host in variables]
+                for group in (redis_group, sentinel_group)
+            )
+            apps = [host for host in self.groups.get("django_app", ()) if names[host][0] == redis_group]
+            if redis or apps:
+                found.append(Deployment(redis_group, sentinel_group, redis, sentinels, apps, variables))
+        return found
+
+
+def hosts_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the hosts that the playbooks deploy to, each once."""
+    return list(dict.fromkeys(host for name in GROUPS for host in groups.get(name, ())))
+
+
+def group_names(variables: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the groups in which a host looks for its servers and its Sentinels."""
+    words = ("cache_redis_group", "cache_sentinel_group")
+    redis, sentinels = (str(variables.get(word) or DEFAULTS[word]) for word in words)
+    return redis, sentinels
+
+
+def django_version(value: Any) -> tuple[int, ...]:
+    """Return a version as numbers, (0,) where it is none."""
+    parts = str(value).split(".")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else (0,)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether it is the address of whoever uses it."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

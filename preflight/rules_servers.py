@@ -1,0 +1,356 @@
+"""Rules for what servers are where, and how they are told apart, persist and take over."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from preflight.inventory import GROUPS, THIS_MACHINE, Deployment, Inventory, group_names, hosts_of, is_loopback
+from preflight.problems import NOTHING, SECRET, Finding
+from preflight.words import closest
+
+# How far above its port a node of a cluster listens to the others.
+BUS = 10_000
+# The modes in which servers follow others.
+REPLICATED = ("replication", "sentinel", "cluster")
+# What every host of a deployment must say alike.
+SHARED = (
+    "cache_mode",
+    "cache_client",
+    "redis_password",
+    "redis_leader",
+    "redis_sentinel_password",
+    "redis_sentinel_service",
+    "redis_sentinel_quorum",
+    "redis_sentinel_down_after_ms",
+    "redis_sentinel_failover_timeout_ms",
+    "redis_cluster_replicas",
+    "redis_cluster_node_timeout_ms",
+)
+OFF = {"no", "false", "", '""', "''", "none", "[]"}
+MEMORY = re.compile(r"[0-9]+(b|k|kb|m|mb|g|gb)?", re.I)
+
+ForDeployment = Callable[[Deployment], Iterable[Finding]]
+
+
+def each(rule: ForDeployment) -> Callable[[Inventory], Iterator[Finding]]:
+    """Return the rule for an inventory: it is asked of each of its deployments."""
+
+    @wraps(rule)
+    def find(inventory: Inventory) -> Iterator[Finding]:
+        for deployment in inventory.deployments:
+            yield from rule(deployment)
+
+    return find
+
+
+def empty_groups(inventory: Inventory) -> Iterator[Finding]:
+    """Without a server there is no cache, and without Django nobody who uses it."""
+    for group in GROUPS:
+        hosts = inventory.groups.get(group) or ()
+        meant = closest(group, [name for name in inventory.groups if name not in (*GROUPS, "all", "ungrouped")], 0.75)
+        if not hosts and meant and group != "redis_sentinel":
+            yield Finding(f"group {meant}", "", NOTHING, "no playbook knows this group", f"did you mean {group}?")
+    if not any(inventory.groups.get(group) for group in GROUPS):
+        yield Finding("inventory", "", NOTHING, "it has no host in the groups redis and django_app", "add some")
+    for deployment in inventory.deployments:
+        if not deployment.redis and deployment.mode != "locmem":
+            fix = "add a host, or write cache_mode: locmem"
+            yield Finding(f"group {deployment.group}", "", NOTHING, "it has no host", fix)
+        elif not deployment.nodes and deployment.mode != "locmem":
+            fix = f"add {deployment.mode} to redis_modes of its hosts"
+            yield Finding(
+                f"group {deployment.group}", "", NOTHING, f"it has no host for cache_mode {deployment.mode}", fix
+            )
+    if hosts_of(inventory.groups) and not inventory.groups.get("django_app"):
+        yield Finding("group django_app", "", NOTHING, "it has no host", "add the host that runs Django")
+
+
+def two_deployments(inventory: Inventory) -> Iterator[Finding]:
+    """A host serves one deployment."""
+    names = {host: group_names(inventory.variables.get(host, {})) for host in hosts_of(inventory.groups)}
+    for place, word in enumerate(("cache_redis_group", "cache_sentinel_group")):
+        for group in dict.fromkeys(own[place] for own in names.values()):
+            for host in inventory.groups.get(group, ()):
+                if host in names and names[host][place] != group:
+                    wrong = f"it is in the group {group} of one deployment, and names that of another one"
+                    yield Finding(host, word, names[host][place], wrong, "take it out of one of them")
+
+
+def same_everywhere(deployment: Deployment) -> Iterator[Finding]:
+    """Hosts of one deployment that say different things would make servers that do not fit together."""
+    for name in SHARED:
+        hosts = deployment.sentinels if name.startswith("redis_sentinel") else deployment.hosts
+        values = {host: value for host in hosts if (value := deployment.get(host, name)) not in (None, "")}
+        if len(set(map(str, values.values()))) > 1:
+            said = "" if SECRET.search(name) else f" ({_said(values)})"
+            where = deployment.hosts[0] if len(deployment.hosts) == 1 else f"hosts of group {deployment.group}"
+            yield Finding(
+                where, name, NOTHING, f"it is not the same everywhere{said}", "set it once, in group_vars/all.yml"
+            )
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    """Who says what, the first of each value."""
+    by_value: dict[str, list[str]] = {}
+    for host, value in values.items():
+        by_value.setdefault(str(value), []).append(host)
+    return ", ".join(
+        f"{hosts[0]}{' and others' if len(hosts) > 1 else ''}: {value}" for value, hosts in by_value.items()
+    )
+
+
+def leader(deployment: Deployment) -> Iterator[Finding]:
+    """The first leader is one of the servers."""
+    if deployment.mode in ("locmem", "cluster"):
+        return
+    for host in deployment.redis:
+        value = deployment.get(host, "redis_leader")
+        if value is not None and value not in deployment.nodes:
+            meant = closest(value, deployment.nodes)
+            fix = f"did you mean {meant}?" if meant else "write one of them, or leave it out for the first"
+            names = ", ".join(deployment.nodes[:9])
+            yield Finding(
+                f"group {deployment.group}",
+                "redis_leader",
+                value,
+                f"it is not in group {deployment.group} ({names})",
+                fix,
+            )
+
+
+def places(deployment: Deployment) -> Iterator[Finding]:
+    """Two servers cannot have one port of one machine."""
+    used: dict[tuple[str, int], tuple[str, str, int]] = {}
+    wanted: list[tuple[str, str, int]] = []
+    for host in deployment.nodes:
+        wanted.append((host, "redis_port", 0))
+        if deployment.mode == "cluster":
+            wanted.append((host, "redis_port", BUS))
+    wanted += [(host, "redis_sentinel_port", 0) for host in deployment.sentinels if deployment.mode == "sentinel"]
+    wanted += [(host, "django_app_port", 0) for host in deployment.apps]
+    for host, name, above in wanted:
+        port = deployment.whole(host, name)
+        if port is None:
+            continue
+        place = (deployment.machine(host), port + above)
+        if port + above > 65535:
+            if port <= 65535:
+                wrong = f"it leaves no port for the bus of the cluster, which is {BUS} above"
+                yield Finding(host, name, port, wrong, f"write {65535 - BUS} or less")
+        elif place in used:
+            other, other_name, other_above = used[place]
+            bus = f" (the bus of a cluster is {BUS} above its port)" if above or other_above else ""
+            both = f"{other} and {host}" if other != host else f"{other_name} and {name}"
+            wrong = f"{both} both use {place[0]}:{place[1]}{bus}"
+            yield Finding(host, name, port, wrong, f"set another {name} for one of them")
+        used.setdefault(place, (host, name, above))
+
+
+def addresses(deployment: Deployment) -> Iterator[Finding]:
+    """Nobody else can reach a loopback address, and everybody must be able to write an address down."""
+    found = {host: deployment.address(host) for host in deployment.nodes}
+    for host, address in found.items():
+        name = "redis_address" if deployment.get(host, "redis_address") else "ansible_host"
+        if not is_host(address):
+            yield Finding(
+                host, name, address, "it is no host name and no address", "write one, without port and blanks"
+            )
+        elif address in ("0.0.0.0", "::", "*"):
+            yield Finding(host, name, address, "nobody can reach this address", "write the one that the others reach")
+    local = [host for host, address in found.items() if is_loopback(address)]
+    if len({deployment.machine(host) for host in (*local, *deployment.nodes, *deployment.apps)}) > 1:
+        others = [host for host in deployment.nodes if host not in local]
+        wrong = f"{others[0]} would find itself there" if others else "other machines would find themselves there"
+        for host in local:
+            yield Finding(host, "redis_address", found[host], wrong, "set redis_address to one that they can reach")
+
+
+def sockets(deployment: Deployment) -> Iterator[Finding]:
+    """A socket is a path, and only for those on the same machine."""
+    for host in deployment.nodes:
+        path = deployment.get(host, "redis_socket")
+        if not path or not isinstance(path, str):
+            continue
+        if not path.startswith("/") or len(path.encode()) > 107:
+            wrong = "it is no absolute path" if not path.startswith("/") else "it is longer than 107 bytes"
+            yield Finding(host, "redis_socket", path, wrong, "write a path such as /run/redis-6379/redis.sock")
+        elif deployment.mode != "cluster" and (far := _elsewhere(deployment, host)):
+            fix = "remove it, or put Django on the same machine"
+            yield Finding(host, "redis_socket", path, f"Django on {far[0]} cannot reach it", fix)
+
+
+def _elsewhere(deployment: Deployment, host: str) -> list[str]:
+    """The Django hosts on other machines than this one's."""
+    return [app for app in deployment.apps if deployment.machine(app) != deployment.machine(host)]
+
+
+def replicas(deployment: Deployment) -> Iterator[Finding]:
+    """A mode with replicas needs some, and a leader that waits for more than there are takes no writes."""
+    nodes, mode = deployment.nodes, deployment.mode
+    if mode in ("replication", "sentinel") and len(nodes) == 1:
+        wrong = f"cache_mode is {mode} but group {deployment.group} has no replica"
+        yield Finding(
+            f"group {deployment.group}", "cache_mode", mode, wrong, "add a host, or write cache_mode: standalone"
+        )
+    for host in nodes:
+        wanted = deployment.whole(host, "redis_min_replicas_to_write")
+        available = len(nodes) - 1 if mode in ("replication", "sentinel") else 0
+        if mode == "cluster":
+            available = deployment.whole(host, "redis_cluster_replicas") or 0
+        if wanted is not None and wanted > available:
+            wrong = f"it is more than the {available} replicas of a leader, which would refuse every write"
+            yield Finding(host, "redis_min_replicas_to_write", wanted, wrong, f"write {max(available - 1, 0)}")
+
+
+def persistence(deployment: Deployment) -> Iterator[Finding]:
+    """A leader that comes back empty empties its replicas."""
+    if deployment.mode not in REPLICATED or len(deployment.nodes) < 2:
+        return
+    for host in deployment.nodes:
+        given = {"appendonly": deployment.get(host, "redis_appendonly"), "save": deployment.get(host, "redis_save")}
+        given |= deployment.mapping(host, "redis_config")
+        persists = any(str(given[name]).strip().lower() not in OFF for name in ("appendonly", "save"))
+        if not persists and deployment.get(host, "redis_accept_empty_restart") is not True:
+            wrong = (
+                "redis_appendonly and redis_save are both off while replicas exist: a leader that restarts comes back "
+                "empty and empties every replica"
+            )
+            yield Finding(host, "redis_appendonly", NOTHING, wrong, "set one, or redis_accept_empty_restart: true")
+
+
+def memory(deployment: Deployment) -> Iterator[Finding]:
+    """The bound of the data is written as in redis.conf."""
+    for host in deployment.nodes:
+        value = deployment.get(host, "redis_maxmemory")
+        if isinstance(value, (str, int)) and not MEMORY.fullmatch(str(value)):
+            yield Finding(host, "redis_maxmemory", value, "it is no size", "write one such as 256mb or 2gb")
+
+
+def memory_doubts(deployment: Deployment) -> Iterator[Finding]:
+    """Without a bound, or with one that nothing makes room for, a cache fills the machine or refuses writes."""
+    for host in deployment.nodes:
+        config = deployment.mapping(host, "redis_config")
+        size = config.get("maxmemory", deployment.get(host, "redis_maxmemory"))
+        if size is not None and re.fullmatch(r"0+\D*", str(size)):
+            wrong = "0 is no bound: the cache grows until the machine has no memory left"
+            yield Finding(host, "redis_maxmemory", size, wrong, "write one such as 256mb")
+        policy = config.get("maxmemory-policy", deployment.get(host, "redis_maxmemory_policy"))
+        if policy == "noeviction":
+            wrong = "when the memory is full every write fails"
+            yield Finding(host, "redis_maxmemory_policy", policy, wrong, "write allkeys-lru for a cache")
+
+
+def sentinels(deployment: Deployment) -> Iterator[Finding]:
+    """Sentinels elect by majority, which must outlive the loss of one of them."""
+    if deployment.mode != "sentinel":
+        return
+    hosts, group = deployment.sentinels, f"group {deployment.sentinel_group}"
+    count = len(hosts)
+    if count < 3 or count % 2 == 0:
+        why = "cannot survive the loss of one" if count < 3 else "survive no more losses than one fewer would"
+        yield Finding(
+            group,
+            "",
+            NOTHING,
+            f"{count} Sentinels ({', '.join(hosts[:9]) or 'none'}) {why}",
+            "wanted 3, 5 or another odd number",
+        )
+    for host in hosts[:1]:
+        quorum = deployment.whole(host, "redis_sentinel_quorum")
+        if quorum is not None and count and not 1 <= quorum <= count:
+            wrong = f"{quorum} does not fit {count} Sentinels: no failover would be right"
+            fix = f"write 1 to {count}, best {count // 2 + 1}, which is the default"
+            yield Finding(group, "redis_sentinel_quorum", quorum, wrong, fix)
+        service = str(deployment.get(host, "redis_sentinel_service"))
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", service):
+            wrong = "it is no name for Sentinel"
+            yield Finding(group, "redis_sentinel_service", service, wrong, "write letters, digits and . - _ alone")
+        timeout, down = (
+            deployment.whole(host, f"redis_sentinel_{name}_ms") for name in ("failover_timeout", "down_after")
+        )
+        if timeout is not None and down is not None and timeout < down:
+            wrong = f"it is less than redis_sentinel_down_after_ms {down}"
+            yield Finding(group, "redis_sentinel_failover_timeout_ms", timeout, wrong, f"write {down * 2}")
+    machine, most = _fullest(deployment, hosts)
+    if count >= 3 and most > count // 2 and machine != THIS_MACHINE:
+        wrong = f"{most} of {count} Sentinels are on one machine, {machine}, and are lost with it"
+        yield Finding(group, "", NOTHING, wrong, "spread them over three machines")
+
+
+def cluster(deployment: Deployment) -> Iterator[Finding]:
+    """A cluster elects by the majority of its primaries, and a replica must not be lost with its primary."""
+    if deployment.mode != "cluster" or not deployment.nodes:
+        return
+    group, count = f"group {deployment.group}", len(deployment.nodes)
+    each_has = deployment.whole(deployment.nodes[0], "redis_cluster_replicas")
+    if each_has is None or each_has < 0:
+        return
+    primaries = count // (1 + each_has)
+    if primaries < 3:
+        made = f"{count} hosts with redis_cluster_replicas {each_has} make {primaries} primaries"
+        wrong = f"{made}, and a cluster has 3 or more"
+        yield Finding(group, "", NOTHING, wrong, f"have {3 * (1 + each_has)} hosts")
+        return
+    machine, most = _fullest(deployment, deployment.nodes)
+    machines = len({deployment.machine(host) for host in deployment.nodes})
+    if each_has > 0 and machine != THIS_MACHINE and (most > primaries or machines < 1 + each_has):
+        wrong = (
+            f"{most} of {count} nodes are on one machine, {machine}: a primary and its replica would be lost together"
+        )
+        fix = f"have no more than {primaries} on one, on {1 + each_has} machines or more"
+        yield Finding(group, "", NOTHING, wrong, fix)
+
+
+def tls(deployment: Deployment) -> Iterator[Finding]:
+    """TLS needs a certificate, its key and the authority."""
+    for host in deployment.nodes:
+        if deployment.get(host, "redis_tls") is not True:
+            continue
+        if deployment.mode in ("sentinel", "cluster"):
+            wrong = f"it is not there for cache_mode {deployment.mode} yet"
+            yield Finding(host, "redis_tls", True, wrong, "set it to false")
+            continue
+        for name in ("redis_tls_cert_file", "redis_tls_key_file", "redis_tls_ca_file"):
+            path = deployment.get(host, name)
+            if not isinstance(path, str) or not path.startswith("/"):
+                wrong = "redis_tls is true and this is empty" if not path else "it is no absolute path"
+                yield Finding(host, name, path or NOTHING, wrong, "write the path of a file on the Redis host")
+    if deployment.mode not in ("sentinel", "cluster", "locmem"):
+        for host in deployment.apps:
+            path = deployment.get(host, "django_app_redis_ca_file")
+            if any(deployment.get(node, "redis_tls") is True for node in deployment.nodes) and not path:
+                wrong = "the servers have redis_tls, and Django would not trust their certificates"
+                fix = "write the path of the authority's file on the Django host"
+                yield Finding(host, "django_app_redis_ca_file", NOTHING, wrong, fix)
+
+
+def rights(deployment: Deployment) -> Iterator[Finding]:
+    """Packages, users and units want root."""
+    for host in deployment.hosts:
+        variables = deployment.variables[host]
+        become, manager = variables.get("ansible_become"), deployment.get(host, "service_manager")
+        if become is False and manager == "systemd" and variables.get("ansible_user") != "root":
+            wrong = "systemd's units, packages and users need root"
+            fix = "remove it, or write service_manager: supervisor as inventories/local does"
+            yield Finding(host, "ansible_become", become, wrong, fix)
+
+
+def is_host(text: str) -> bool:
+    """Tell whether it can be a host name or an IP address. An underscore is none by the book, and Docker writes it."""
+    if ":" in text or re.fullmatch(r"[0-9.]+", text):
+        try:
+            ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            return False
+        return True
+    return re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", text) is not None
+
+
+def _fullest(deployment: Deployment, hosts: Sequence[str]) -> tuple[str, int]:
+    """The machine with the most of these hosts, and how many those are."""
+    return max(Counter(map(deployment.machine, hosts)).items(), key=lambda item: item[1], default=("", 0))

@@ -1,0 +1,147 @@
+"""Rules for single variables: their names, their values, and the secrets among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from preflight.directives import DIRECTIVES, OWNED
+from preflight.inventory import Inventory
+from preflight.problems import NOTHING, SECRET, Finding
+from preflight.words import closest
+
+# Every variable that begins like this is ours.
+PREFIXES = ("cache_", "redis_", "sentinel_", "django_", "service_", "summary_")
+# What the first part of a name may have been meant to be.
+STEMS = ("cache", "redis", "sentinel", "cluster", "django", "service", "summary")
+# How alike names are when one of them is a slip of the other, and when both begin alike.
+SLIP, LIKELY = 0.85, 0.7
+# The least characters of a password, and of Django's SECRET_KEY as its own check has it.
+PASSWORD_LENGTH, KEY_LENGTH = 32, 50
+# The least different characters.
+VARIETY = 5
+COMMON = re.compile(r"(changeme|change_me|foobared|password|passw0rd|secret|letmein|admin|redis|123456)+", re.I)
+
+
+def may_be_ours(name: str) -> bool:
+    """Tell whether a variable is one of ours, or was perhaps meant to be."""
+    stem = name.partition("_")[0]
+    return name.startswith(PREFIXES) or closest(stem, STEMS, SLIP - 0.1) is not None or name.startswith(STEMS)
+
+
+def unreadable(inventory: Inventory) -> Iterator[Finding]:
+    """A variable whose value nobody can have, such as one that names another one that is not there."""
+    for host, names in inventory.unreadable.items():
+        for name, reason in names.items():
+            yield Finding(host, name, NOTHING, f"its value cannot be had: {reason}", "define what it names")
+
+
+def unknown_variables(inventory: Inventory) -> Iterator[Finding]:
+    """A slip in a name would silently leave the default in place."""
+    known = inventory.options
+    advice: dict[str, str | None] = {}
+    for host, variables in inventory.variables.items():
+        for name in (*variables, *inventory.unreadable.get(host, ())):
+            if name in known or not may_be_ours(name):
+                continue
+            if name not in advice:
+                advice[name] = closest(name, known, LIKELY if name.startswith(PREFIXES) else SLIP)
+            if advice[name] or name.startswith(PREFIXES):
+                meant = f"did you mean {advice[name]}?" if advice[name] else "remove it, or give it another prefix"
+                yield Finding(host, name, NOTHING, "this is an unknown variable", meant)
+
+
+def types(inventory: Inventory) -> Iterator[Finding]:
+    """A value of another type, such as a number in quotes, is found at run time only, or never."""
+    seen: dict[tuple[str, str, str], tuple[str, str] | None] = {}
+    for host, variables in inventory.variables.items():
+        for name, value in variables.items():
+            option = inventory.options.get(name)
+            if option is None:
+                continue
+            key = (name, type(value).__name__, repr(value))
+            if key not in seen:
+                seen[key] = option.fault(value)
+            if wrong := seen[key]:
+                yield Finding(host, name, value, *wrong)
+
+
+def secrets_missing(inventory: Inventory) -> Iterator[Finding]:
+    """A server without a password is open to everyone who reaches it, and who writes to a cache runs code in Django."""
+    for host, name, value in _secrets(inventory):
+        if name in inventory.unreadable.get(host, ()) or not (value is None or str(value) == ""):
+            continue
+        danger = (
+            "Django needs one that is kept"
+            if name == "django_app_secret_key"
+            else "anyone could read and write the cache, and through pickle run code in Django"
+        )
+        yield Finding(
+            host, name, NOTHING, f"it is empty: {danger}", "set it, best from Ansible Vault (try: make secret)"
+        )
+
+
+def secrets_weak(inventory: Inventory) -> Iterator[Finding]:
+    """A password that can be guessed is none."""
+    for host, name, value in _secrets(inventory):
+        text = "" if value is None else str(value)
+        least = KEY_LENGTH if name == "django_app_secret_key" else PASSWORD_LENGTH
+        wrong = ""
+        if not text:
+            continue
+        if text.startswith("django-insecure-"):
+            wrong = "it is the one that startproject makes, which is for development"
+        elif COMMON.fullmatch(text):
+            wrong = "it is a common password"
+        elif len(text) < least:
+            wrong = f"it is {len(text)} characters long"
+        elif len(set(text)) < VARIETY:
+            wrong = f"it has {len(set(text))} different characters"
+        if wrong:
+            yield Finding(
+                host, name, NOTHING, wrong, f"wanted {least} or more that nobody can guess (try: make secret)"
+            )
+
+
+def _secrets(inventory: Inventory) -> Iterator[tuple[str, str, Any]]:
+    """Each secret that a deployment needs: host, variable, value."""
+    for deployment in inventory.deployments:
+        for host in deployment.nodes:
+            yield host, "redis_password", deployment.get(host, "redis_password")
+        for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+            yield host, "redis_sentinel_password", deployment.get(host, "redis_sentinel_password")
+        for host in deployment.apps:
+            yield host, "django_app_secret_key", deployment.get(host, "django_app_secret_key")
+
+
+def secrets_unwritable(inventory: Inventory) -> Iterator[Finding]:
+    """Neither Redis nor Django would have the same text again."""
+    for host, name, value in _secrets(inventory):
+        if isinstance(value, str) and any(ord(character) < 32 or ord(character) == 127 for character in value):
+            fix = "remove it; a vault file that ends in a line break adds one"
+            yield Finding(host, name, NOTHING, "it has a line break or another control character", fix)
+
+
+def secrets_in_the_open(inventory: Inventory) -> Iterator[Finding]:
+    """Whoever reads the repository has it."""
+    for path, name in inventory.plain_secrets:
+        yield Finding(path, name, NOTHING, "a secret lies in this file as it is", "put it in an Ansible Vault file")
+
+
+def directives(inventory: Inventory) -> Iterator[Finding]:
+    """A directive that a variable decides as well, or that Redis does not know."""
+    for host, variables in inventory.variables.items():
+        given = variables.get("redis_config")
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            word = f"redis_config.{name}"
+            lower = str(name).lower()
+            if lower in OWNED:
+                yield Finding(host, word, value, "the bundle decides this directive", OWNED[lower])
+            elif lower not in DIRECTIVES and (meant := closest(lower, DIRECTIVES, 0.8)):
+                yield Finding(host, word, NOTHING, "Redis has no such directive", f"did you mean {meant}?")
+            elif isinstance(value, Mapping):
+                yield Finding(host, word, value, "it must be text, a number, a list or true or false", "write one")
+            elif isinstance(value, str) and any(ord(character) < 32 for character in value):
+                shown = NOTHING if SECRET.search(word) else value
+                yield Finding(host, word, shown, "it has a line break or another control character", "remove it")
