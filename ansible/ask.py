@@ -94,8 +94,15 @@ def tell_plan(answer: Any, as_json: bool) -> int:
     return 0
 
 
+def warnings(output: str) -> str:
+    """What Ansible warns of, such as a key that a file has twice."""
+    return "".join(re.findall(r"^\[WARNING\]: Found .*\n(?:(?!PLAY|TASK|\[).+\n)*", reason(output), re.M))
+
+
 def reason(output: str) -> str:
     """The tasks that failed, of what a playbook printed; all of it where it failed before the first task."""
+    # Ansible shows the lines around, which may be anybody's.
+    output = re.sub(r"^ *(?:\d+ .*| \^ column \d+|\^ column \d+)\n", "", output, flags=re.M)
     parts = re.split(r"\n(?=(?:PLAY|TASK) )", output)
     return "\n".join(part for part in parts if "\nfatal: [" in part) or output
 
@@ -138,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Not into the file that the answer may be written to.
         with contextlib.redirect_stdout(sys.stderr):
             return tell_problems(answer, chosen.json)
+    print(warnings(done.stdout), file=sys.stderr, end="")
     return question.tell(answer, chosen.json)
 
 

@@ -519,6 +519,8 @@ def password_file() -> Path:
     path = Path(config) / "cachestack" / "vault_password"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
+        if vaults := [str(one) for one in sorted(PROJECT.glob("inventories/*/group_vars/all/vault.yml"))]:
+            raise CreateError(f"a new vault password would not open {', '.join(vaults)}; copy theirs to {path} first")
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as new, suppress(FileExistsError):
             new.write(f"{secret(64)}\n")
             new.flush()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from preflight.problems import NOTHING
 from preflight.specs import kind
-from preflight.words import did_you_mean, unknown
+from preflight.words import closest, did_you_mean, unknown
 
 CLIENTS = ("builtin", "django_redis", "resilient")
 COMPRESSORS = ("none", "zlib", "lz4", "zstd")
@@ -96,8 +96,44 @@ def seconds(value: Any) -> tuple[str, str] | None:
     return ("it is over before it begins: nothing would be cached", fix) if value < 0 else None
 
 
+def dotted(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no dotted path of a class."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+        return None
+    return "it must be the dotted path of a class", "write one such as package.module.Name"
+
+
+def sentinels(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no list of pairs of a host and a port."""
+    pairs = value if isinstance(value, (list, tuple)) else ()
+    if pairs and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and type(pair[1]) is int for pair in pairs):
+        return None
+    return "it must be a list of pairs of a host and a port", "write [[10.0.0.1, 26379], ...]"
+
+
+def mapping(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no mapping."""
+    return (
+        None if isinstance(value, Mapping) else (f"it must be a mapping, and is {kind(value)}", "write {name: value}")
+    )
+
+
 def anything(value: Any) -> None:
-    """Leave a value to the library: classes, callables and the like."""
+    """Leave a value to the library."""
+
+
+def of_python(value: Any) -> tuple[str, str] | None:
+    """Refuse what only Python can write: classes, callables and the like."""
+    if isinstance(value, (bool, int, float, str, list, tuple, Mapping)):
+        return "it wants an object of Python, which an inventory cannot hold", "remove it, or set it in your settings"
+    return None
+
+
+def parser(value: Any) -> tuple[str, str] | None:
+    """Refuse the parser of old documentation."""
+    if value == "redis.connection.HiredisParser":
+        return "redis-py has it no more", "remove it; hiredis is used where it is installed"
+    return dotted(value)
 
 
 # Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
@@ -121,36 +157,31 @@ CONNECTION: dict[str, Check] = {
     "ssl_ciphers": text,
     "ssl_keyfile": text,
     "ssl_password": text,
+    "parser_class": parser,
+    **dict.fromkeys(("encoding", "encoding_errors", "lib_name", "lib_version", "ssl_ocsp_expected_cert"), text),
+    **dict.fromkeys(("socket_read_size",), number(1, whole=True)),
+    **dict.fromkeys(("ssl_validate_ocsp", "ssl_validate_ocsp_stapled"), boolean),
     **dict.fromkeys(
         (
             "command_packer",
             "connection_class",
             "credential_provider",
             "driver_info",
-            "encoding",
-            "encoding_errors",
-            "lib_name",
-            "lib_version",
-            "parser_class",
             "redis_connect_func",
             "retry",
             "retry_on_error",
             "socket_keepalive_options",
-            "socket_read_size",
             "socket_type",
             "ssl_exclude_verify_flags",
             "ssl_include_verify_flags",
             "ssl_min_version",
             "ssl_ocsp_context",
-            "ssl_ocsp_expected_cert",
-            "ssl_validate_ocsp",
-            "ssl_validate_ocsp_stapled",
         ),
-        anything,
+        of_python,
     ),
 }
 # What only Django's own backend takes beside these.
-BUILTIN: dict[str, Check] = {**CONNECTION, "serializer": anything, "pool_class": anything}
+BUILTIN: dict[str, Check] = {**CONNECTION, "serializer": dotted, "pool_class": dotted}
 # The names of the bundle's own client; it checks more when Django starts.
 RESILIENT: dict[str, Check] = {
     **{
@@ -187,27 +218,27 @@ RESILIENT: dict[str, Check] = {
     "serializer": text,
     "compressor": choice(*COMPRESSORS),
     "compress_from": number(whole=True),
-    "sentinels": anything,
-    "sentinel_kwargs": anything,
+    "sentinels": sentinels,
+    "sentinel_kwargs": mapping,
 }
 # What django-redis reads; it ignores any other word. https://github.com/jazzband/django-redis
 DJANGO_REDIS: dict[str, Check] = {
-    "CLIENT_CLASS": text,
-    "COMPRESSOR": text,
-    "CONNECTION_FACTORY": text,
-    "CONNECTION_POOL_CLASS": text,
-    "CONNECTION_POOL_KWARGS": anything,
+    "CLIENT_CLASS": dotted,
+    "COMPRESSOR": dotted,
+    "CONNECTION_FACTORY": dotted,
+    "CONNECTION_POOL_CLASS": dotted,
+    "CONNECTION_POOL_KWARGS": mapping,
     "IGNORE_EXCEPTIONS": boolean,
-    "PARSER_CLASS": text,
+    "PARSER_CLASS": dotted,
     "PASSWORD": text,
-    "PICKLE_VERSION": number(-1, whole=True),
-    "REDIS_CLIENT_CLASS": text,
-    "REDIS_CLIENT_KWARGS": anything,
+    "PICKLE_VERSION": choice(-1, 0, 1, 2, 3, 4, 5),
+    "REDIS_CLIENT_CLASS": dotted,
+    "REDIS_CLIENT_KWARGS": mapping,
     "REPLICA_READ_ONLY": boolean,
     "REVERSE_KEY_FUNCTION": text,
-    "SENTINELS": anything,
-    "SENTINEL_KWARGS": anything,
-    "SERIALIZER": text,
+    "SENTINELS": sentinels,
+    "SENTINEL_KWARGS": mapping,
+    "SERIALIZER": dotted,
     "SOCKET_CONNECT_TIMEOUT": number(above=True),
     "SOCKET_TIMEOUT": number(above=True),
     "USERNAME": text,
@@ -221,7 +252,10 @@ ELSEWHERE = {
     "host": ("it would be ignored", "the inventory's hosts decide where the servers are"),
     "port": ("it would be ignored", "redis_port decides it"),
     "ssl": ("redis-py raises a TypeError", "write redis_tls: true"),
-    "timeout": ("redis-py raises a TypeError", "write timeout beside options, or socket_timeout"),
+    "timeout": (
+        "it belongs to redis.BlockingConnectionPool alone",
+        "write timeout beside options, or socket_timeout, or pool_class: redis.BlockingConnectionPool as well",
+    ),
     "decode_responses": ("values are bytes, which it would try to read as text", "remove it"),
 }
 ALIAS: dict[str, Check] = {
@@ -259,12 +293,16 @@ def alias_faults(
             "",
             NOTHING,
             "the sessions use this alias, and there is none of that name",
-            f"add it to django_app_cache_aliases, or set django_app_session_alias to one of {', '.join(aliases)}",
+            "add it to django_app_cache_aliases, or set django_app_session_alias to one of "
+            f"{', '.join(map(str, aliases))}",
         )
     for name, given in aliases.items():
         alias = {} if given is None else given
+        if not isinstance(name, str):
+            yield Fault(str(name), "", NOTHING, "the name of an alias must be text", f"write '{name}'")
+            continue
         if not isinstance(alias, Mapping):
-            yield Fault(name, "", alias, "this is no mapping", "write {} for an alias with nothing special")
+            yield Fault(str(name), "", NOTHING, "this is no mapping", "write {} for an alias with nothing special")
             continue
         yield from _words(name, alias)
         if mode != "locmem" and client in CLIENTS:
@@ -272,10 +310,12 @@ def alias_faults(
         options = alias.get("options")
         if isinstance(options, Mapping):
             for option, value in options.items():
+                if option == "timeout" and "pool_class" in options:
+                    continue
                 if wrong := _option_fault(str(option), value, mode, client):
                     yield Fault(name, f"options.{option}", value if str(option) in KNOWN else NOTHING, *wrong)
         elif options is not None:
-            yield Fault(name, "options", options, "this is no mapping", "write {option: value}")
+            yield Fault(name, "options", NOTHING, "this is no mapping", "write {option: value}")
 
 
 def alias_doubts(aliases: Any, client: str, session_alias: str | None) -> Iterator[Fault]:
@@ -358,13 +398,21 @@ ENTRY = ("BACKEND", "LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTIO
 SCHEMES = ("redis", "rediss", "unix")
 
 
-def caches_faults(caches: Mapping[str, Any]) -> Iterator[Fault]:
-    """Find what is wrong with a CACHES, as far as it can be seen without its servers."""
+def caches_faults(
+    caches: Mapping[str, Any], django: tuple[int, ...] = (), databases: int | None = None, used: str = ""
+) -> Iterator[Fault]:
+    """Find what is wrong with a CACHES, as far as it can be seen without its servers.
+
+    `django`: the version that reads it, `databases`: how many the servers have, `used`: the client that is installed;
+    where these are known.
+    """
     if "default" not in caches:
         yield Fault("", "", NOTHING, "Django needs a cache alias named 'default'", "add one")
-    for name, entry in caches.items():
+    first: dict[str, tuple[str, Any]] = {}
+    for key, entry in caches.items():
+        name = str(key)
         if not isinstance(entry, Mapping):
-            yield Fault(name, "", entry, "this is no mapping", "write BACKEND, LOCATION and OPTIONS")
+            yield Fault(name, "", NOTHING, "this is no mapping", "write BACKEND, LOCATION and OPTIONS")
             continue
         for word in entry:
             if word not in ENTRY:
@@ -372,29 +420,58 @@ def caches_faults(caches: Mapping[str, Any]) -> Iterator[Fault]:
         for word, check in (("TIMEOUT", seconds), ("KEY_PREFIX", text), ("VERSION", number(whole=True))):
             if word in entry and (wrong := check(entry[word])):
                 yield Fault(name, word, entry[word], *wrong)
-        client = BACKENDS.get(str(entry.get("BACKEND")))
-        if "BACKEND" not in entry:
-            yield Fault(name, "BACKEND", NOTHING, "there is none", f"write one, such as {next(iter(BACKENDS))}")
+        backend = str(entry.get("BACKEND", ""))
+        client = BACKENDS.get(backend)
         if client:
-            yield from _written(name, entry, client)
+            if django and django < DJANGO_FLOOR[client]:
+                yield Fault(
+                    name, "BACKEND", backend, f"Django {'.'.join(map(str, django))} does not have it", "choose another"
+                )
+            if used and client != used and "django_redis" in (client, used):
+                fix = f"write cache_client: {client}, so that it is installed"
+                yield Fault(name, "BACKEND", backend, f"it belongs to {client}, and cache_client is {used}", fix)
+            yield from _written(name, entry, client, databases)
+            if client == "django_redis":
+                yield from _shared_pool(name, entry, first)
+        elif not backend or (meant := closest(backend, BACKENDS, 0.9)):
+            fix = f"did you mean {meant}?" if backend else f"write one, such as {next(iter(BACKENDS))}"
+            yield Fault(name, "BACKEND", backend or NOTHING, "it is unknown" if backend else "there is none", fix)
 
 
-def _written(name: str, entry: Mapping[str, Any], client: str) -> Iterator[Fault]:
-    urls = _urls(entry.get("LOCATION"))
+def _shared_pool(name: str, entry: Mapping[str, Any], first: dict[str, tuple[str, Any]]) -> Iterator[Fault]:
+    """django-redis has one pool for each URL, with the options of who came first."""
+    for url in _urls(entry.get("LOCATION")):
+        other, options = first.setdefault(url, (name, entry.get("OPTIONS")))
+        if options != entry.get("OPTIONS"):
+            wrong = f"django-redis would connect with the options of {other}, which has the same URL"
+            yield Fault(name, "LOCATION", NOTHING, wrong, "give it another db or the same options")
+
+
+def _written(name: str, entry: Mapping[str, Any], client: str, databases: int | None) -> Iterator[Fault]:
+    location = entry.get("LOCATION")
+    urls = _urls(location)
+    if client == "django_redis" and isinstance(location, str) and ";" in location:
+        one = "django-redis takes it for one URL, and the database 0"
+        yield Fault(name, "LOCATION", NOTHING, one, "write a list of URLs")
     if not urls:
         yield Fault(name, "LOCATION", entry.get("LOCATION"), "there is no server", "write a list of URLs")
     for url in urls:
         if wrong := url_fault(url):
-            yield Fault(name, "LOCATION", NOTHING if "@" in url else url, *wrong)
+            # One that has more than an address may have a password.
+            is_plain = re.fullmatch(r"\w*(:/{0,2})?[\w.-]*(:\d+)?(/\w*)?", url) is not None
+            yield Fault(name, "LOCATION", url if is_plain else NOTHING, *wrong)
     if len(set(urls)) < len(urls):
         yield Fault(name, "LOCATION", NOTHING, "it has a server twice", "remove one")
     options = entry.get("OPTIONS") or {}
     if not isinstance(options, Mapping):
-        yield Fault(name, "OPTIONS", options, "this is no mapping", "write {option: value}")
+        yield Fault(name, "OPTIONS", NOTHING, "this is no mapping", "write {option: value}")
         return
     known = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}[client]
     known = {**known, "db": number(whole=True)} if client != "django_redis" else known
+    yield from _clashes(name, urls, options, databases)
     for option, value in options.items():
+        if option == "timeout" and "pool_class" in options:
+            continue
         if option in known:
             if wrong := known[option](value):
                 yield Fault(name, f"OPTIONS.{option}", value, *wrong)
@@ -413,6 +490,28 @@ def _written(name: str, entry: Mapping[str, Any], client: str) -> Iterator[Fault
         if wrong_option:
             shown = value if option in CONNECTION else NOTHING
             yield Fault(name, f"OPTIONS.CONNECTION_POOL_KWARGS.{option}", shown, *wrong_option)
+
+
+def _clashes(name: str, urls: list[str], options: Mapping[str, Any], databases: int | None) -> Iterator[Fault]:
+    """What URLs and options say together."""
+    for url in urls:
+        said = re.search(r"://[^/]*/(\d+)$|[?&]db=(\d+)", url)
+        db = int(said[1] or said[2]) if said else None
+        if db is not None and databases is not None and db >= databases:
+            yield Fault(
+                name, "LOCATION", NOTHING, f"the servers have {databases} databases", f"write 0 to {databases - 1}"
+            )
+        if db is not None and "db" in options and str(options["db"]) != str(db):
+            yield Fault(name, "OPTIONS.db", options["db"], f"the URL says {db}, and would win silently", "say it once")
+    plain = [url for url in urls if url.startswith("redis://")]
+    pool = options.get("CONNECTION_POOL_KWARGS")
+    for option in (*options, *(pool if isinstance(pool, Mapping) else ())):
+        if plain and str(option).startswith("ssl_"):
+            yield Fault(
+                name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with redis://", "write rediss://"
+            )
+        if any(url.startswith("unix://") for url in urls) and str(option).startswith("socket_keepalive"):
+            yield Fault(name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with unix://", "remove it")
 
 
 def url_fault(url: str) -> tuple[str, str] | None:

@@ -25,3 +25,19 @@ OWNED = {
     "unixsocket": "write redis_socket",
     "user": "remove it",
 }
+OWNED_BY_SENTINEL = {
+    "daemonize": "remove it, service_manager runs the Sentinels",
+    "dir": "write redis_data_dir",
+    "include": "remove it",
+    "port": "write redis_sentinel_port",
+    "requirepass": "write redis_sentinel_password",
+    "supervised": "remove it, service_manager runs the Sentinels",
+}
+# The variables that say the same, and so have the same values.
+ALSO_VARIABLES = {
+    "maxmemory-policy": "redis_maxmemory_policy",
+    "min-replicas-max-lag": "redis_min_replicas_max_lag",
+    "min-replicas-to-write": "redis_min_replicas_to_write",
+}
+# Directives of which there must be one or more.
+WHOLE = ("databases", "maxclients")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,7 +31,6 @@ DEFAULTS: dict[str, Any] = {
     "redis_tls_ca_file": "",
     "redis_accept_empty_restart": False,
     "redis_maxmemory_policy": "allkeys-lru",
-    "redis_min_replicas_max_lag": 5,
     "redis_sentinel_port": 26379,
     "redis_sentinel_password": "",
     "redis_sentinel_service": "mymaster",
@@ -42,7 +42,6 @@ DEFAULTS: dict[str, Any] = {
     "django_app_secret_key": "",
     "django_app_caches": {},
     "django_app_settings": {},
-    "django_app_bind": "127.0.0.1",
     "django_app_port": 8000,
     "django_app_redis_ca_file": "",
     "service_manager": "systemd",
@@ -93,7 +92,11 @@ class Deployment:
         """The Redis hosts that the mode uses."""
         if self.mode == "locmem":
             return []
-        return [host for host in self.redis if self.mode in (self.get(host, "redis_modes") or [self.mode])]
+        return [host for host in self.redis if self._serves(host)]
+
+    def _serves(self, host: str) -> bool:
+        modes = self.get(host, "redis_modes")
+        return not modes or not isinstance(modes, (list, tuple)) or self.mode in modes
 
     def client(self, host: str) -> str:
         """The client of a Django host, which depends on the mode and on Django where nobody says it."""
@@ -107,8 +110,11 @@ class Deployment:
 
     def machine(self, host: str) -> str:
         """What tells the host's machine from others."""
-        name = str(self.get(host, "ansible_host") or host)
-        return THIS_MACHINE if self.get(host, "ansible_connection") == "local" or is_loopback(name) else name
+        name, port = str(self.get(host, "ansible_host") or host), self.get(host, "ansible_port")
+        if self.get(host, "ansible_connection") == "local" or (is_loopback(name) and port in (None, 22)):
+            return THIS_MACHINE
+        # Behind one address that forwards them, ports tell machines apart.
+        return f"{name}:{port}" if port not in (None, 22) else name
 
     def address(self, host: str) -> str:
         """Where the others reach the host's server."""
@@ -132,6 +138,11 @@ class Inventory:
     def options(self) -> Mapping[str, Option]:
         """Every variable that the roles have."""
         return options()
+
+    @property
+    def modes(self) -> set[str]:
+        """The modes of the deployments."""
+        return {deployment.mode for deployment in self.deployments}
 
     @cached_property
     def deployments(self) -> list[Deployment]:
@@ -165,7 +176,7 @@ def group_names(variables: Mapping[str, Any]) -> tuple[str, str]:
 def django_version(value: Any) -> tuple[int, ...]:
     """Return a version as numbers, (0,) where it is none."""
     parts = str(value).split(".")
-    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else (0,)
+    return tuple(map(int, parts)) if all(re.fullmatch("[0-9]+", part) for part in parts) else (0,)
 
 
 def is_loopback(address: str) -> bool:

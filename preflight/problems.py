@@ -109,10 +109,14 @@ def shown(variable: str, value: Any) -> str:
     """Return a value as people read it, on one line; "" for that of a secret and where there is none."""
     if value is NOTHING or SECRET.search(variable):
         return ""
-    text = repr(_plain(value)).replace("Ellipsis", "...")
-    # A password in a URL.
-    text = re.sub(r"(://[^/\s:@]*:)[^/\s]*@", r"\1...@", text)
+    text = without_passwords(repr(_plain(value)).replace("Ellipsis", "..."))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords in its URLs."""
+    text = re.sub(r"://(?:([^/\s:@]*:)(?:(?!://).)*|[^/\s:@]+)@", r"://\1...@", text)
+    return re.sub(r"([?&](?:password|username)=)[^&\s'\"]*", r"\1...", text, flags=re.I)
 
 
 def _plain(value: Any) -> Any:

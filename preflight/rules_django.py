@@ -19,6 +19,8 @@ from preflight.caches import (
 )
 from preflight.inventory import Deployment, django_version
 from preflight.problems import NOTHING, Finding
+from preflight.rules_servers import is_host
+from preflight.specs import is_whole
 
 # The filters lie where Ansible wants them, outside of any package.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "ansible" / "filter_plugins"))
@@ -56,28 +58,54 @@ def clients(deployment: Deployment) -> Iterator[Finding]:
 
 def aliases(deployment: Deployment) -> Iterator[Finding]:
     """What an alias says wrong is found at the first request, or never."""
+    known: dict[str, list[Fault]] = {}
     for host in deployment.apps:
         client = deployment.client(host)
         if deployment.mapping(host, "django_app_caches"):
             continue
-        if client not in CLIENTS:
-            continue
-        if (client, deployment.mode) in UNABLE:
+        if client not in CLIENTS or (client, deployment.mode) in UNABLE:
             # Another rule says so; the rest is told for the client that it will be.
             client = "resilient"
         found, session_alias = _aliases(deployment, host)
-        faults = list(alias_faults(found, deployment.mode, client, session_alias, _databases(deployment)))
+        key = repr((found, client, session_alias))
+        if key not in known:
+            known[key] = list(alias_faults(found, deployment.mode, client, session_alias, _databases(deployment)))
+        faults = [*known[key], *_plain_options(deployment, found, client)]
         yield from (_finding(host, "django_app_cache_aliases", fault) for fault in faults)
         if not faults and deployment.nodes:
             yield from _refused(deployment, host, client, found, session_alias)
+
+
+def _plain_options(deployment: Deployment, found: Any, client: str) -> Iterator[Fault]:
+    """Options of connections that the servers do not have: of TLS, or of TCP where there is a socket."""
+    servers = deployment.nodes
+    has_tls = any(deployment.get(node, "redis_tls") is True for node in servers)
+    has_socket = any(deployment.get(node, "redis_socket") for node in servers) and deployment.mode != "cluster"
+    for name, alias in found.items() if isinstance(found, Mapping) else ():
+        options = alias.get("options") if isinstance(alias, Mapping) else None
+        for option in options if isinstance(options, Mapping) and client != "resilient" and servers else ():
+            if str(option).startswith("ssl_") and not has_tls:
+                wrong = "redis-py raises a TypeError without TLS"
+                yield Fault(str(name), f"options.{option}", NOTHING, wrong, "remove it, or write redis_tls: true")
+            if str(option).startswith("socket_keepalive") and has_socket:
+                wrong = "redis-py raises a TypeError on a Unix socket"
+                yield Fault(str(name), f"options.{option}", NOTHING, wrong, "remove it")
 
 
 def alias_warnings(deployment: Deployment) -> Iterator[Finding]:
     """What is taken, and hardly meant."""
     for host in deployment.apps:
         found, session_alias = _aliases(deployment, host)
-        for fault in alias_doubts(found, deployment.client(host), session_alias):
+        written = deployment.mapping(host, "django_app_caches")
+        for fault in alias_doubts(found, deployment.client(host), session_alias) if not written else ():
             yield _finding(host, "django_app_cache_aliases", fault)
+        options = written.get(session_alias, {}).get("OPTIONS", {}) if written else {}
+        if options.get("IGNORE_EXCEPTIONS") is True:
+            wrong, fix = (
+                "sessions cannot be made without an answer",
+                "remove it, or give the sessions an entry of their own",
+            )
+            yield Finding(host, f"django_app_caches.{session_alias}.OPTIONS.IGNORE_EXCEPTIONS", True, wrong, fix)
 
 
 def _refused(
@@ -120,12 +148,12 @@ def _databases(deployment: Deployment) -> int:
     """How many databases the servers have."""
     for host in deployment.nodes:
         given = deployment.mapping(host, "redis_config").get("databases", DATABASES)
-        return int(given) if str(given).isdigit() else DATABASES
+        return int(given) if is_whole(given) else DATABASES
     return DATABASES
 
 
 def _finding(host: str, variable: str, fault: Fault) -> Finding:
-    path = ".".join(filter(None, (variable, fault.alias, fault.word)))
+    path = ".".join(filter(None, (variable, str(fault.alias), fault.word)))
     return Finding(host, path, fault.value, fault.wrong, fault.fix)
 
 
@@ -133,12 +161,15 @@ def caches(deployment: Deployment) -> Iterator[Finding]:
     """A CACHES that its user wrote is not checked by Django either."""
     for host in deployment.apps:
         given = deployment.mapping(host, "django_app_caches")
-        for fault in caches_faults(given) if given else ():
+        version = django_version(deployment.get(host, "django_app_django_version"))
+        for fault in caches_faults(given, version, _databases(deployment), deployment.client(host)) if given else ():
             yield _finding(host, "django_app_caches", fault)
         _, session = _aliases(deployment, host)
         if given and session and session not in given:
             wrong = "the sessions use this alias, and there is none of that name"
-            yield Finding(host, "django_app_session_alias", session, wrong, f"choose {', '.join(given)}, or write ''")
+            yield Finding(
+                host, "django_app_session_alias", session, wrong, f"choose {', '.join(map(str, given))}, or write ''"
+            )
 
 
 def settings(deployment: Deployment) -> Iterator[Finding]:
@@ -160,9 +191,18 @@ def settings(deployment: Deployment) -> Iterator[Finding]:
         if isinstance(hosts, (list, tuple)) and "*" in hosts and _is_server(deployment, host):
             wrong = "'*' takes requests for any name, which poisons links and caches"
             yield Finding(host, "django_app_allowed_hosts", list(hosts), wrong, "write the names of the site")
+        for name in hosts if isinstance(hosts, (list, tuple)) else ():
+            if name != "*" and not (is_host(str(name).lstrip(".")) or _is_bracketed(str(name))):
+                wrong = f"{name!r} is no name that a request can have"
+                fix = "write names such as www.example.com or .example.com, without a scheme, a port and *"
+                yield Finding(host, "django_app_allowed_hosts", NOTHING, wrong, fix)
         if hosts == []:
             wrong = "Django would refuse every request"
             yield Finding(host, "django_app_allowed_hosts", [], wrong, "write the names of the site")
+
+
+def _is_bracketed(name: str) -> bool:
+    return name.startswith("[") and name.endswith("]") and is_host(name[1:-1])
 
 
 def _is_server(deployment: Deployment, host: str) -> bool:
@@ -170,8 +210,12 @@ def _is_server(deployment: Deployment, host: str) -> bool:
 
 
 def names(deployment: Deployment) -> Iterator[Finding]:
-    """Modules and callables are written as Python finds them."""
+    """The project is where it is said to be, and its modules are written as Python finds them."""
     for host in deployment.apps:
+        source = deployment.get(host, "django_app_src")
+        if isinstance(source, str) and source.startswith("/") and not Path(source).is_dir():
+            wrong = "there is no such folder on the control machine"
+            yield Finding(host, "django_app_src", source, wrong, "write the project's folder, or a git URL")
         for name in ("django_app_base_settings", "django_app_wsgi"):
             value = deployment.get(host, name)
             if not isinstance(value, str):

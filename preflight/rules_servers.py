@@ -11,6 +11,7 @@ from typing import Any
 
 from preflight.inventory import GROUPS, THIS_MACHINE, Deployment, Inventory, group_names, hosts_of, is_loopback
 from preflight.problems import NOTHING, SECRET, Finding
+from preflight.specs import is_whole
 from preflight.words import closest
 
 # How far above its port a node of a cluster listens to the others.
@@ -23,6 +24,7 @@ SHARED = (
     "cache_client",
     "redis_password",
     "redis_leader",
+    "redis_tls",
     "redis_sentinel_password",
     "redis_sentinel_service",
     "redis_sentinel_quorum",
@@ -53,7 +55,7 @@ def empty_groups(inventory: Inventory) -> Iterator[Finding]:
     for group in GROUPS:
         hosts = inventory.groups.get(group) or ()
         meant = closest(group, [name for name in inventory.groups if name not in (*GROUPS, "all", "ungrouped")], 0.75)
-        if not hosts and meant and group != "redis_sentinel":
+        if not hosts and meant and (group != "redis_sentinel" or inventory.modes == {"sentinel"}):
             yield Finding(f"group {meant}", "", NOTHING, "no playbook knows this group", f"did you mean {group}?")
     if not any(inventory.groups.get(group) for group in GROUPS):
         yield Finding("inventory", "", NOTHING, "it has no host in the groups redis and django_app", "add some")
@@ -84,11 +86,13 @@ def two_deployments(inventory: Inventory) -> Iterator[Finding]:
 def same_everywhere(deployment: Deployment) -> Iterator[Finding]:
     """Hosts of one deployment that say different things would make servers that do not fit together."""
     for name in SHARED:
-        hosts = deployment.sentinels if name.startswith("redis_sentinel") else deployment.hosts
+        hosts = deployment.nodes if name == "redis_tls" else deployment.hosts
+        hosts = deployment.sentinels if name.startswith("redis_sentinel") else hosts
         values = {host: value for host in hosts if (value := deployment.get(host, name)) not in (None, "")}
         if len(set(map(str, values.values()))) > 1:
             said = "" if SECRET.search(name) else f" ({_said(values)})"
-            where = deployment.hosts[0] if len(deployment.hosts) == 1 else f"hosts of group {deployment.group}"
+            group = deployment.sentinel_group if name.startswith("redis_sentinel") else deployment.group
+            where = f"hosts of group {group}"
             yield Finding(
                 where, name, NOTHING, f"it is not the same everywhere{said}", "set it once, in group_vars/all.yml"
             )
@@ -123,32 +127,87 @@ def leader(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def places(deployment: Deployment) -> Iterator[Finding]:
+def places(inventory: Inventory) -> Iterator[Finding]:
     """Two servers cannot have one port of one machine."""
     used: dict[tuple[str, int], tuple[str, str, int]] = {}
-    wanted: list[tuple[str, str, int]] = []
+    for deployment in inventory.deployments:
+        for host, name, above in _listeners(deployment):
+            port = deployment.whole(host, name)
+            if port is None:
+                continue
+            place = (deployment.machine(host), port + above)
+            if port + above > 65535:
+                if port <= 65535:
+                    wrong = f"it leaves no port for the bus of the cluster, which is {BUS} above"
+                    yield Finding(host, name, port, wrong, f"write {65535 - BUS} or less")
+            elif place in used:
+                other, other_name, other_above = used[place]
+                bus = f" (the bus of a cluster is {BUS} above its port)" if above or other_above else ""
+                both = f"{other} and {host}" if other != host else f"{other_name} and {name}"
+                wrong = f"{both} both use {place[0]}:{place[1]}{bus}"
+                yield Finding(host, name, port, wrong, f"set another {name} for one of them")
+            used.setdefault(place, (host, name, above))
+
+
+def _listeners(deployment: Deployment) -> Iterator[tuple[str, str, int]]:
+    """Who listens: the host, the variable of the port, and how far above that."""
     for host in deployment.nodes:
-        wanted.append((host, "redis_port", 0))
+        yield host, "redis_port", 0
         if deployment.mode == "cluster":
-            wanted.append((host, "redis_port", BUS))
-    wanted += [(host, "redis_sentinel_port", 0) for host in deployment.sentinels if deployment.mode == "sentinel"]
-    wanted += [(host, "django_app_port", 0) for host in deployment.apps]
-    for host, name, above in wanted:
-        port = deployment.whole(host, name)
-        if port is None:
+            yield host, "redis_port", BUS
+    for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+        yield host, "redis_sentinel_port", 0
+    for host in deployment.apps:
+        yield host, "django_app_port", 0
+
+
+def binds(deployment: Deployment) -> Iterator[Finding]:
+    """A server listens on addresses, and on one that the others reach."""
+    machines = {deployment.machine(host) for host in (*deployment.nodes, *deployment.apps)}
+    for host in deployment.nodes:
+        value = deployment.get(host, "redis_bind")
+        if not isinstance(value, str):
             continue
-        place = (deployment.machine(host), port + above)
-        if port + above > 65535:
-            if port <= 65535:
-                wrong = f"it leaves no port for the bus of the cluster, which is {BUS} above"
-                yield Finding(host, name, port, wrong, f"write {65535 - BUS} or less")
-        elif place in used:
-            other, other_name, other_above = used[place]
-            bus = f" (the bus of a cluster is {BUS} above its port)" if above or other_above else ""
-            both = f"{other} and {host}" if other != host else f"{other_name} and {name}"
-            wrong = f"{both} both use {place[0]}:{place[1]}{bus}"
-            yield Finding(host, name, port, wrong, f"set another {name} for one of them")
-        used.setdefault(place, (host, name, above))
+        found = value.split()
+        wrong = [one for one in found if one != "*" and not _is_address(one.removeprefix("-"))]
+        if wrong or not found:
+            what = f"{wrong[0]!r} is no address" if wrong else "it names no address"
+            fix = "write IP addresses with blanks between them, or leave it out for redis_address"
+            yield Finding(host, "redis_bind", value, what, fix)
+        elif all(is_loopback(one.removeprefix("-")) for one in found) and len(machines) > 1:
+            fix = "write one that they reach, or leave it out for redis_address"
+            yield Finding(host, "redis_bind", value, "other machines cannot reach it there", fix)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def same_address(deployment: Deployment) -> Iterator[Finding]:
+    """Every server, and every Sentinel, is reached in a place of its own."""
+    wanted = [(host, "redis_address", "redis_port", deployment.address(host)) for host in deployment.nodes]
+    for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+        address = str(deployment.get(host, "redis_sentinel_address") or deployment.address(host))
+        wanted.append((host, "redis_sentinel_address", "redis_sentinel_port", address))
+    used: dict[tuple[str, int], str] = {}
+    for host, name, port_name, address in wanted:
+        port = deployment.whole(host, port_name)
+        if port is not None:
+            if (address, port) in used:
+                wrong = f"{used[address, port]} and {host} would both be reached there, port {port}"
+                yield Finding(host, name, address, wrong, "write each host's own address")
+            used.setdefault((address, port), host)
+
+
+def mode_not_said(deployment: Deployment) -> Iterator[Finding]:
+    """What is not said is taken for standalone."""
+    for host in deployment.hosts:
+        if deployment.variables[host].get("cache_mode") is None:
+            yield Finding(host, "cache_mode", NOTHING, "nobody says it, so it is standalone", "write it")
 
 
 def addresses(deployment: Deployment) -> Iterator[Finding]:
@@ -198,13 +257,17 @@ def replicas(deployment: Deployment) -> Iterator[Finding]:
             f"group {deployment.group}", "cache_mode", mode, wrong, "add a host, or write cache_mode: standalone"
         )
     for host in nodes:
-        wanted = deployment.whole(host, "redis_min_replicas_to_write")
+        name = "redis_min_replicas_to_write"
+        wanted = deployment.whole(host, name)
+        given = str(deployment.mapping(host, "redis_config").get("min-replicas-to-write"))
+        if is_whole(given):
+            name, wanted = "redis_config.min-replicas-to-write", int(given)
         available = len(nodes) - 1 if mode in ("replication", "sentinel") else 0
         if mode == "cluster":
             available = deployment.whole(host, "redis_cluster_replicas") or 0
         if wanted is not None and wanted > available:
             wrong = f"it is more than the {available} replicas of a leader, which would refuse every write"
-            yield Finding(host, "redis_min_replicas_to_write", wanted, wrong, f"write {max(available - 1, 0)}")
+            yield Finding(host, name, wanted, wrong, f"write {max(available - 1, 0)}")
 
 
 def persistence(deployment: Deployment) -> Iterator[Finding]:
@@ -226,23 +289,35 @@ def persistence(deployment: Deployment) -> Iterator[Finding]:
 def memory(deployment: Deployment) -> Iterator[Finding]:
     """The bound of the data is written as in redis.conf."""
     for host in deployment.nodes:
-        value = deployment.get(host, "redis_maxmemory")
-        if isinstance(value, (str, int)) and not MEMORY.fullmatch(str(value)):
-            yield Finding(host, "redis_maxmemory", value, "it is no size", "write one such as 256mb or 2gb")
+        name, value = _said_of(deployment, host, "maxmemory")
+        if value is not None and not MEMORY.fullmatch(str(value)):
+            yield Finding(host, name, value, "it is no size", "write one such as 256mb or 2gb")
+        elif re.fullmatch(r"0*[1-9][0-9]{0,5}b?", str(value), re.I):
+            yield Finding(
+                host, name, value, "it is in bytes, which hold nothing", f"write {value}mb, if you meant that"
+            )
 
 
 def memory_doubts(deployment: Deployment) -> Iterator[Finding]:
     """Without a bound, or with one that nothing makes room for, a cache fills the machine or refuses writes."""
     for host in deployment.nodes:
-        config = deployment.mapping(host, "redis_config")
-        size = config.get("maxmemory", deployment.get(host, "redis_maxmemory"))
+        name, size = _said_of(deployment, host, "maxmemory")
         if size is not None and re.fullmatch(r"0+\D*", str(size)):
             wrong = "0 is no bound: the cache grows until the machine has no memory left"
-            yield Finding(host, "redis_maxmemory", size, wrong, "write one such as 256mb")
-        policy = config.get("maxmemory-policy", deployment.get(host, "redis_maxmemory_policy"))
+            yield Finding(host, name, size, wrong, "write one such as 256mb")
+        name, policy = _said_of(deployment, host, "maxmemory-policy")
         if policy == "noeviction":
             wrong = "when the memory is full every write fails"
-            yield Finding(host, "redis_maxmemory_policy", policy, wrong, "write allkeys-lru for a cache")
+            yield Finding(host, name, policy, wrong, "write allkeys-lru for a cache")
+
+
+def _said_of(deployment: Deployment, host: str, directive: str) -> tuple[str, Any]:
+    """Who decides a directive, redis_config or its variable, and what it says."""
+    config = deployment.mapping(host, "redis_config")
+    variable = f"redis_{directive.replace('-', '_')}"
+    if directive in config:
+        return f"redis_config.{directive}", config[directive]
+    return variable, deployment.get(host, variable)
 
 
 def sentinels(deployment: Deployment) -> Iterator[Finding]:
@@ -257,7 +332,7 @@ def sentinels(deployment: Deployment) -> Iterator[Finding]:
             group,
             "",
             NOTHING,
-            f"{count} Sentinels ({', '.join(hosts[:9]) or 'none'}) {why}",
+            f"{_counted(count, 'Sentinel')} ({', '.join(hosts[:9]) or 'none'}) {why}",
             "wanted 3, 5 or another odd number",
         )
     for host in hosts[:1]:
@@ -292,7 +367,9 @@ def cluster(deployment: Deployment) -> Iterator[Finding]:
         return
     primaries = count // (1 + each_has)
     if primaries < 3:
-        made = f"{count} hosts with redis_cluster_replicas {each_has} make {primaries} primaries"
+        made = (
+            f"{count} hosts with redis_cluster_replicas {each_has} make {_counted(primaries, 'primary', 'primaries')}"
+        )
         wrong = f"{made}, and a cluster has 3 or more"
         yield Finding(group, "", NOTHING, wrong, f"have {3 * (1 + each_has)} hosts")
         return
@@ -334,7 +411,9 @@ def rights(deployment: Deployment) -> Iterator[Finding]:
     for host in deployment.hosts:
         variables = deployment.variables[host]
         become, manager = variables.get("ansible_become"), deployment.get(host, "service_manager")
-        if become is False and manager == "systemd" and variables.get("ansible_user") != "root":
+        # As who else it connects, other ways than ssh do not say.
+        is_other = variables.get("ansible_connection", "ssh") != "ssh" or variables.get("ansible_user") == "root"
+        if str(become).lower() in ("false", "no") and manager == "systemd" and not is_other:
             wrong = "systemd's units, packages and users need root"
             fix = "remove it, or write service_manager: supervisor as inventories/local does"
             yield Finding(host, "ansible_become", become, wrong, fix)
@@ -343,12 +422,12 @@ def rights(deployment: Deployment) -> Iterator[Finding]:
 def is_host(text: str) -> bool:
     """Tell whether it can be a host name or an IP address. An underscore is none by the book, and Docker writes it."""
     if ":" in text or re.fullmatch(r"[0-9.]+", text):
-        try:
-            ipaddress.ip_address(text.partition("%")[0])
-        except ValueError:
-            return False
-        return True
+        return _is_address(text)
     return re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", text) is not None
+
+
+def _counted(count: int, one: str, more: str = "") -> str:
+    return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def _fullest(deployment: Deployment, hosts: Sequence[str]) -> tuple[str, int]:

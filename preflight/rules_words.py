@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.directives import DIRECTIVES, OWNED
+from preflight.directives import ALSO_VARIABLES, DIRECTIVES, OWNED, OWNED_BY_SENTINEL, WHOLE
 from preflight.inventory import Inventory
-from preflight.problems import NOTHING, SECRET, Finding
+from preflight.problems import NOTHING, Finding
+from preflight.specs import Option, is_whole
 from preflight.words import closest
 
 # Every variable that begins like this is ours.
 PREFIXES = ("cache_", "redis_", "sentinel_", "django_", "service_", "summary_")
 # What the first part of a name may have been meant to be.
 STEMS = ("cache", "redis", "sentinel", "cluster", "django", "service", "summary")
+# Of Ansible's own variables those without which it goes to other hosts, or as somebody else.
+CONNECTION = ("ansible_become", "ansible_connection", "ansible_host", "ansible_port", "ansible_user")
 # How alike names are when one of them is a slip of the other, and when both begin alike.
 SLIP, LIKELY = 0.85, 0.7
 # The least characters of a password, and of Django's SECRET_KEY as its own check has it.
@@ -26,6 +29,8 @@ COMMON = re.compile(r"(changeme|change_me|foobared|password|passw0rd|secret|letm
 
 def may_be_ours(name: str) -> bool:
     """Tell whether a variable is one of ours, or was perhaps meant to be."""
+    if name.startswith("ansible_"):
+        return name not in CONNECTION and closest(name, CONNECTION, 0.93) is not None
     stem = name.partition("_")[0]
     return name.startswith(PREFIXES) or closest(stem, STEMS, SLIP - 0.1) is not None or name.startswith(STEMS)
 
@@ -34,7 +39,9 @@ def unreadable(inventory: Inventory) -> Iterator[Finding]:
     """A variable whose value nobody can have, such as one that names another one that is not there."""
     for host, names in inventory.unreadable.items():
         for name, reason in names.items():
-            yield Finding(host, name, NOTHING, f"its value cannot be had: {reason}", "define what it names")
+            yield Finding(
+                host, name, NOTHING, f"its value cannot be had: {reason}", "correct it, or define what it names"
+            )
 
 
 def unknown_variables(inventory: Inventory) -> Iterator[Finding]:
@@ -46,7 +53,8 @@ def unknown_variables(inventory: Inventory) -> Iterator[Finding]:
             if name in known or not may_be_ours(name):
                 continue
             if name not in advice:
-                advice[name] = closest(name, known, LIKELY if name.startswith(PREFIXES) else SLIP)
+                choices = CONNECTION if name.startswith("ansible_") else known
+                advice[name] = closest(name, choices, LIKELY if name.startswith(PREFIXES) else SLIP)
             if advice[name] or name.startswith(PREFIXES):
                 meant = f"did you mean {advice[name]}?" if advice[name] else "remove it, or give it another prefix"
                 yield Finding(host, name, NOTHING, "this is an unknown variable", meant)
@@ -64,7 +72,8 @@ def types(inventory: Inventory) -> Iterator[Finding]:
             if key not in seen:
                 seen[key] = option.fault(value)
             if wrong := seen[key]:
-                yield Finding(host, name, value, *wrong)
+                # What stands in a mapping's place may hold what the mapping would.
+                yield Finding(host, name, NOTHING if option.type == "dict" else value, *wrong)
 
 
 def secrets_missing(inventory: Inventory) -> Iterator[Finding]:
@@ -100,7 +109,11 @@ def secrets_weak(inventory: Inventory) -> Iterator[Finding]:
             wrong = f"it has {len(set(text))} different characters"
         if wrong:
             yield Finding(
-                host, name, NOTHING, wrong, f"wanted {least} or more that nobody can guess (try: make secret)"
+                host,
+                name,
+                NOTHING,
+                wrong,
+                f"wanted {least} characters or more that nobody can guess (try: make secret)",
             )
 
 
@@ -109,7 +122,7 @@ def _secrets(inventory: Inventory) -> Iterator[tuple[str, str, Any]]:
     for deployment in inventory.deployments:
         for host in deployment.nodes:
             yield host, "redis_password", deployment.get(host, "redis_password")
-        for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+        for host in (deployment.sentinels or deployment.nodes) if deployment.mode == "sentinel" else ():
             yield host, "redis_sentinel_password", deployment.get(host, "redis_sentinel_password")
         for host in deployment.apps:
             yield host, "django_app_secret_key", deployment.get(host, "django_app_secret_key")
@@ -130,18 +143,28 @@ def secrets_in_the_open(inventory: Inventory) -> Iterator[Finding]:
 
 
 def directives(inventory: Inventory) -> Iterator[Finding]:
-    """A directive that a variable decides as well, or that Redis does not know."""
+    """A directive that a variable decides as well, that Redis does not know, or that it would not take."""
     for host, variables in inventory.variables.items():
-        given = variables.get("redis_config")
-        for name, value in given.items() if isinstance(given, Mapping) else ():
-            word = f"redis_config.{name}"
-            lower = str(name).lower()
-            if lower in OWNED:
-                yield Finding(host, word, value, "the bundle decides this directive", OWNED[lower])
-            elif lower not in DIRECTIVES and (meant := closest(lower, DIRECTIVES, 0.8)):
-                yield Finding(host, word, NOTHING, "Redis has no such directive", f"did you mean {meant}?")
-            elif isinstance(value, Mapping):
-                yield Finding(host, word, value, "it must be text, a number, a list or true or false", "write one")
-            elif isinstance(value, str) and any(ord(character) < 32 for character in value):
-                shown = NOTHING if SECRET.search(word) else value
-                yield Finding(host, word, shown, "it has a line break or another control character", "remove it")
+        for variable, owned in (("redis_config", OWNED), ("redis_sentinel_config", OWNED_BY_SENTINEL)):
+            given = variables.get(variable)
+            for name, value in given.items() if isinstance(given, Mapping) else ():
+                for shown, wrong, fix in _directive(str(name).lower(), value, owned, inventory.options):
+                    yield Finding(host, f"{variable}.{name}", shown, wrong, fix)
+
+
+def _directive(
+    name: str, value: Any, owned: Mapping[str, str], options: Mapping[str, Option]
+) -> Iterator[tuple[Any, str, str]]:
+    """What is wrong with a directive: the value to show, why, and what to write."""
+    if name in owned:
+        yield NOTHING, "the bundle decides this directive", owned[name]
+    elif name not in DIRECTIVES and not name.startswith("sentinel ") and (meant := closest(name, DIRECTIVES, 0.8)):
+        yield NOTHING, "Redis has no such directive", f"did you mean {meant}?"
+    elif isinstance(value, Mapping):
+        yield NOTHING, "it must be text, a number, a list or true or false", "write one"
+    elif isinstance(value, str) and any(ord(character) < 32 for character in value):
+        yield NOTHING, "it has a line break or another control character", "remove it"
+    elif name in ALSO_VARIABLES and (fault := options[ALSO_VARIABLES[name]].fault(value)):
+        yield (value, *fault)
+    elif name in WHOLE and not (is_whole(value) and int(value) >= 1):
+        yield value, "it must be a whole number", "write 1 or more"

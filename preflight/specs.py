@@ -100,7 +100,9 @@ def kind(value: Any) -> str:
 def _type_fault(wanted: str, value: Any) -> tuple[str, str] | None:
     """Return what is wrong with a value's type; roles get values as they are, so text is no list and no boolean."""
     if wanted == "bool" and not isinstance(value, bool):
-        return f"it must be true or false, and is {kind(value)}", f"write {_meant(value)}, without quotes"
+        meant = _meant(value)
+        fix = f"write {meant}, without quotes (in an INI file with a capital; with -e as JSON)"
+        return f"it must be true or false, and is {kind(value)}", fix
     if wanted == "int" and not is_whole(value):
         return f"it must be an integer, and is {kind(value)}", "write a whole number"
     if wanted == "float" and (isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", str(value))):
@@ -108,7 +110,13 @@ def _type_fault(wanted: str, value: Any) -> tuple[str, str] | None:
     if wanted == "dict" and not isinstance(value, Mapping):
         return f"it must be a mapping, and is {kind(value)}", "write {name: value}, or {} for none"
     if wanted in ("str", "path"):
-        return _text_fault(value)
+        return _text_fault(value) or (_path_fault(str(value)) if wanted == "path" else None)
+    return None
+
+
+def _path_fault(path: str) -> tuple[str, str] | None:
+    if path and not path.startswith(("/", "~")):
+        return "it is no absolute path", "write one that begins with /"
     return None
 
 

@@ -89,6 +89,22 @@ def caches(location: Any = "redis://192.0.2.11:6379", backend: str = BUILTIN_PAT
     )
 
 
+def two_deployments() -> Given:
+    names = ("a-1", "a-2", "b-1", "b-2", "a-app", "b-app")
+    hosts = {
+        name: {
+            "cache_mode": "replication",
+            "ansible_host": name,
+            "cache_redis_group": f"redis_{name[0]}",
+            "redis_password": PASSWORD,
+            "django_app_secret_key": KEY,
+        }
+        for name in names
+    }
+    groups = {"redis_a": ["a-1", "a-2"], "redis_b": ["b-1", "b-2"], "django_app": ["a-app", "b-app"]}
+    return hosts, {"all": list(names), **groups, "redis": ["a-1", "a-2", "b-1", "b-2"]}
+
+
 RIGHT: dict[str, Given] = {
     "locmem": regrouped(given("locmem", 0)),
     "standalone": standalone(),
@@ -119,6 +135,28 @@ RIGHT: dict[str, Given] = {
     ),
     "all printable characters": standalone(redis_password="".join(map(chr, range(32, 127)))),
     "variables of others": standalone(postgres_port=5432, app_name="shop", vault_redis_password="x"),
+    "short names of others": standalone(cluster="prod", service="web", cache="y", django="z", summary="s"),
+    "machines behind one address": changed(
+        changed(
+            changed(
+                given("replication", 2),
+                "redis-1",
+                ansible_host="127.0.0.1",
+                ansible_port=2201,
+                redis_address="10.0.0.1",
+            ),
+            "redis-2",
+            ansible_host="127.0.0.1",
+            ansible_port=2202,
+            redis_address="10.0.0.2",
+        ),
+        "app-1",
+        ansible_host="127.0.0.1",
+        ansible_port=2203,
+    ),
+    "a container as root": standalone(ansible_become=False, ansible_connection="community.docker.docker"),
+    "a pool that waits": options_of("builtin", pool_class="redis.BlockingConnectionPool", timeout=3),
+    "an address of a port": standalone(redis_bind="192.0.2.11 -::1"),
     "a CACHES of one's own": caches(["redis://192.0.2.11:6379/1"], OPTIONS={"socket_timeout": 2}, TIMEOUT=None),
     "another backend": caches("127.0.0.1:11211", "django.core.cache.backends.memcached.PyMemcacheCache"),
     "any directive": standalone(redis_config={"maxmemory-samples": 7, "save": ["900 1", "60 1000"], "hz": "20"}),
@@ -245,7 +283,7 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     "a directive of a variable": (
         "directive",
         standalone(redis_config={"port": 7000}),
-        ["redis_config.port = 7000", "write redis_port"],
+        ["redis_config.port: ", "write redis_port"],
     ),
     "a secret directive": ("directive", standalone(redis_config={"requirepass": "hunter2"}), ["write redis_password"]),
     "a directive with a slip": (
@@ -312,6 +350,86 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         changed(given("replication", 3), "redis-1", redis_address="127.0.1.1"),
         ["redis-1: redis_address = '127.0.1.1'", "redis-2 would find itself there", "set redis_address"],
     ),
+    "one address for all": (
+        "same-address",
+        given("replication", 3, redis_address="192.0.2.1"),
+        ["redis_address = '192.0.2.1'", "redis-1 and redis-2", "own address"],
+    ),
+    "one address for all Sentinels": (
+        "same-address",
+        given("sentinel", 3, 3, redis_sentinel_address="192.0.2.1"),
+        ["redis_sentinel_address = '192.0.2.1'", "port 26379"],
+    ),
+    "a mode that is a number": ("wrong-value", standalone(redis_modes=5), ["redis_modes = 5", "must be a list"]),
+    "an object of Python": ("alias", options_of("builtin", retry=3), ["options.retry", "object of Python"]),
+    "a parser of old": (
+        "alias",
+        options_of("builtin", parser_class="redis.connection.HiredisParser"),
+        ["options.parser_class", "remove it"],
+    ),
+    "options of TLS without TLS": ("alias", options_of("builtin", ssl_ca_certs="/ca"), ["ssl_ca_certs", "redis_tls"]),
+    "a host with a scheme": (
+        "settings",
+        standalone(django_app_allowed_hosts=["https://www.example.com"]),
+        ["'https://www.example.com'", "without a scheme"],
+    ),
+    "a backend of another client": (
+        "caches",
+        caches("redis://a:1", "django_redis.cache.RedisCache"),
+        ["default.BACKEND", "cache_client: django_redis"],
+    ),
+    "no mode": ("mode-not-said", without(standalone(), "cache_mode"), ["cache_mode", "standalone"]),
+    "a slip in Ansible's name": (
+        "unknown-variable",
+        standalone(ansible_hosts="192.0.2.1"),
+        ["ansible_hosts", "did you mean ansible_host?"],
+    ),
+    "a size in bytes": ("memory", standalone(redis_maxmemory=512), ["redis_maxmemory = 512", "bytes", "512mb"]),
+    "a project that is not there": ("python-name", standalone(django_app_src="/nowhere/shop"), ["no such folder"]),
+    "no Sentinel and no password": (
+        "missing-secret",
+        without(given("sentinel", 3), "redis_sentinel_password"),
+        ["redis_sentinel_password", "empty"],
+    ),
+    "a group of Sentinels with a slip": (
+        "empty-group",
+        regrouped(given("sentinel", 3), redis_sentinels=["redis-1", "redis-2", "redis-3"]),
+        ["group redis_sentinels", "did you mean redis_sentinel?"],
+    ),
+    "a bind of two addresses with a comma": (
+        "bind",
+        standalone(redis_bind="192.0.2.11, 127.0.0.1"),
+        ["redis_bind = '192.0.2.11, 127.0.0.1'", "'192.0.2.11,' is no address", "with blanks"],
+    ),
+    "a bind that others cannot reach": ("bind", standalone(redis_bind="127.0.0.1 ::1"), ["other machines cannot"]),
+    "a port of two deployments": (
+        "same-port",
+        changed(two_deployments(), "b-1", ansible_host="a-1"),
+        ["a-1 and b-1 both use a-1:6379"],
+    ),
+    "TLS of one server": (
+        "not-the-same",
+        changed(given("replication", 3), "redis-2", redis_tls=True),
+        ["redis_tls", "redis-2: True"],
+    ),
+    "replicas by redis_config": (
+        "replicas",
+        given("replication", 3, redis_config={"min-replicas-to-write": 5}),
+        ["redis_config.min-replicas-to-write = 5", "the 2 replicas"],
+    ),
+    "a size by redis_config": ("memory", standalone(redis_config={"maxmemory": "10xb"}), ["maxmemory = '10xb'"]),
+    "a policy by redis_config": (
+        "directive",
+        standalone(redis_config={"maxmemory-policy": "lru"}),
+        ["redis_config.maxmemory-policy = 'lru'", "did you mean allkeys-lru?"],
+    ),
+    "databases in letters": ("directive", standalone(redis_config={"databases": "many"}), ["databases = 'many'"]),
+    "a port of Sentinel's by its config": (
+        "directive",
+        given("sentinel", 3, 3, redis_sentinel_config={"requirepass": "hunter2"}),
+        ["redis_sentinel_config.requirepass", "redis_sentinel_password"],
+    ),
+    "a folder that is nowhere": ("wrong-value", standalone(redis_data_dir="data"), ["redis_data_dir = 'data'", "/"]),
     "a server at home, and Django elsewhere": (
         "address",
         changed(standalone(), "redis-1", redis_address="localhost"),
@@ -523,6 +641,49 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     "a blank behind a comma": ("caches", caches("redis://a:1, redis://b:2"), ["redis://"]),
     "a server twice": ("caches", caches(["redis://a:1", "redis://a:1"]), ["twice"]),
     "a port that is too high": ("caches", caches(["redis://a:99999"]), ["'redis://a:99999'", "65535"]),
+    "a database that is not there": ("caches", caches(["redis://a:1/99"]), ["16 databases", "0 to 15"]),
+    "two databases": ("caches", caches(["redis://a:1/2"], OPTIONS={"db": 1}), ["OPTIONS.db = 1", "2", "win silently"]),
+    "TLS without TLS": ("caches", caches(["redis://a:1"], OPTIONS={"ssl_ca_certs": "/ca"}), ["ssl_ca_certs", "rediss"]),
+    "keepalive of a socket": (
+        "caches",
+        caches(["unix:///run/redis.sock"], OPTIONS={"socket_keepalive": True}),
+        ["socket_keepalive", "unix://"],
+    ),
+    "a semicolon of django-redis": (
+        "caches",
+        caches("redis://a:1/1;redis://b:1/1", backend="django_redis.cache.RedisCache"),
+        ["LOCATION", "a list of URLs"],
+    ),
+    "Sentinels as text": (
+        "caches",
+        caches(backend="django_redis.cache.RedisCache", OPTIONS={"SENTINELS": ["h:26379"]}),
+        ["OPTIONS.SENTINELS", "pairs"],
+    ),
+    "a short path": (
+        "caches",
+        caches(backend="django_redis.cache.RedisCache", OPTIONS={"COMPRESSOR": "zlib"}),
+        ["OPTIONS.COMPRESSOR = 'zlib'", "dotted path"],
+    ),
+    "a backend with a slip": (
+        "caches",
+        caches(backend="django.core.cache.backends.redis.RedisCach"),
+        ["default.BACKEND", f"did you mean {BUILTIN_PATH}?"],
+    ),
+    "a backend of a later Django": (
+        "caches",
+        changed(caches(), "app-1", django_app_django_version="3.2"),
+        ["default.BACKEND", "Django 3.2"],
+    ),
+    "an alias that is a password": (
+        "alias",
+        standalone(django_app_cache_aliases={"default": "hunter2", "dj_session": {"options": "password=hunter2"}}),
+        ["django_app_cache_aliases.default", "no mapping", "dj_session.options"],
+    ),
+    "an alias that is a number": (
+        "alias",
+        standalone(django_app_cache_aliases={1: {}, "default": {}}),
+        ["dj_session", "one of 1, default"],
+    ),
     "a database in letters": ("caches", caches(["redis://a:1/abc"]), ["silently take 0"]),
     "no server at all": ("caches", caches([]), ["LOCATION", "no server"]),
     "a TIMEOUT in quotes": ("caches", caches(TIMEOUT="None"), ["default.TIMEOUT = 'None'", "300"]),
@@ -650,22 +811,6 @@ def test_servers_of_one_machine_may_use_its_loopback_address() -> None:
     for number, name in enumerate(one[1]["redis"]):
         one[0][name]["redis_port"] = 6379 + number
     assert found(one) == []
-
-
-def two_deployments() -> Given:
-    names = ("a-1", "a-2", "b-1", "b-2", "a-app", "b-app")
-    hosts = {
-        name: {
-            "cache_mode": "replication",
-            "ansible_host": name,
-            "cache_redis_group": f"redis_{name[0]}",
-            "redis_password": PASSWORD,
-            "django_app_secret_key": KEY,
-        }
-        for name in names
-    }
-    groups = {"redis_a": ["a-1", "a-2"], "redis_b": ["b-1", "b-2"], "django_app": ["a-app", "b-app"]}
-    return hosts, {"all": list(names), **groups, "redis": ["a-1", "a-2", "b-1", "b-2"]}
 
 
 def test_two_deployments_in_one_inventory_are_checked_apart() -> None:

@@ -121,6 +121,17 @@ def cut(monkeypatch: pytest.MonkeyPatch, word: str, after: int) -> None:
     monkeypatch.setattr(NodeClient, method, command)
 
 
+def test_nodes_that_are_not_there_yet_are_foretold_as_new_ones(farm: Farm, make: RunCluster, tmp_path: Path) -> None:
+    servers = start(farm, 8)
+    names = [f"redis-{number}" for number in range(1, 9)]
+    # Where nothing was deployed there is no password either.
+    foretold = make(servers[:6], check=True, absent=names[:6], auth_file=str(tmp_path / "nothing"))
+    assert foretold["actions"] == make(servers[:6])["actions"] != []
+    growth = make(servers, check=True, absent=names[6:])["actions"]
+    assert growth == make(servers, check=True)["actions"] != []
+    assert "only check mode" in make(servers, absent=names[6:])["msg"]
+
+
 def test_forming(farm: Farm, make: RunCluster) -> None:
     servers = start(farm, 6)
     before = picture(servers)

@@ -66,7 +66,7 @@ def test_the_same_value_in_other_units_is_no_difference(configure: Configure, va
 
 def test_a_mutable_directive_is_set_at_once(configure: Configure, server: RedisServer) -> None:
     foretold = configure(check=True, maxmemory="128mb")
-    assert foretold["set"] == {"maxmemory": "134217728"}
+    assert (foretold["set"], foretold["was"]) == ({"maxmemory": "134217728"}, {"maxmemory": "67108864"})
     assert get(server, "maxmemory") == "67108864"
     result = configure(maxmemory="128mb", save="3600 1 300 10")
     assert result["set"] == {"maxmemory": "134217728", "save": "3600 1 300 10"}
@@ -135,6 +135,19 @@ def test_a_diff_shows_no_secret(configure: Configure) -> None:
     result = configure(user="somebody on >opensesame +@all", tls_key_file_pass="opensesame", masterauth="opensesame")
     assert "opensesame" not in str({**result, "invocation": ""})
     assert "user ***" in str(result["diff"])
+
+
+def test_a_secret_that_is_set_is_named_without_its_value(configure: Configure) -> None:
+    result = configure(check=True, tls_key_file_pass="opensesame")
+    assert (result["set"], result["was"]) == ({"tls-key-file-pass": "***"}, {"tls-key-file-pass": "***"})
+
+
+def test_in_check_mode_a_folder_may_not_be_there_yet(configure: Configure, tmp_path: Path) -> None:
+    """The role is about to make it; what else is wrong is found nevertheless."""
+    folder = str(tmp_path / "data")
+    assert configure(check=True, dir=folder)["changed"] is True
+    assert "maxmemry" in configure(check=True, dir=folder, maxmemry="1")["msg"]
+    assert "No such file or directory" in configure(dir=folder)["msg"]
 
 
 def test_the_throwaway_server_leaves_nothing_behind(

@@ -70,7 +70,9 @@ def test_a_changed_setting_is_set_at_once(run: Run, watched: Watched) -> None:
     run(redis_sentinel, **watched.told())
     changed = {"quorum": 3, "settings": {"down-after-milliseconds": 700, "failover-timeout": 2500}}
     wanted = [f"SET {SERVICE} quorum 3", f"SET {SERVICE} down-after-milliseconds 700"]
-    assert run(redis_sentinel, check=True, **watched.told(**changed))["told"] == wanted
+    foretold = run(redis_sentinel, check=True, **watched.told(**changed))
+    assert (foretold["told"], sorted(foretold["was"])) == (wanted, ["down-after-milliseconds", "quorum"])
+    assert foretold["was"]["quorum"] == "2"
     assert watched.master()["quorum"] == 2
     result = run(redis_sentinel, **watched.told(**changed))
     assert (result["told"], result["restart"]) == (wanted, [])

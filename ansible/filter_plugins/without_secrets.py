@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 # Ansible loads each plugin alone, without what lies around it.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from preflight.problems import SECRET
+from preflight.problems import SECRET, without_passwords
 
 HIDDEN = "..."
-# A password in a URL.
-IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s]*@")
 
 
 def without_secrets(value: Any, names: Collection[str] = ()) -> Any:
@@ -27,7 +24,7 @@ def without_secrets(value: Any, names: Collection[str] = ()) -> Any:
         return {key: _entry(str(key), item, names) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_secrets(item, names) for item in value]
-    return IN_URL.sub(rf"\g<1>{HIDDEN}@", value) if isinstance(value, str) else value
+    return without_passwords(value) if isinstance(value, str) else value
 
 
 def _entry(key: str, value: Any, names: Collection[str]) -> Any:

@@ -158,8 +158,9 @@ def connections(targets: list[dict[str, Any]], timeout: float) -> Callable[[], l
         target = targets[index]
         found = outcomes[index] = reach(target["address"], target["port"], deadline)
         if target["ask"] and found["outcome"] == "open":
-            found["reply"] = ""
-            found["reply"] = reply(target, deadline)
+            # Whole each time, since who waits may have waited enough.
+            outcomes[index] = {**found, "reply": ""}
+            outcomes[index] = {**found, "reply": reply(target, deadline)}
 
     threads = [threading.Thread(target=connect, args=(index,), daemon=True) for index in range(len(targets))]
     for thread in threads:
@@ -210,7 +211,7 @@ def candidate(package: str) -> str:
 
 def disk(folder: str) -> dict[str, Any]:
     """The disk on which a folder is or would be, in bytes as an ordinary user has them, and what the folder holds."""
-    there = folder
+    there = os.path.abspath(folder)
     while not os.path.isdir(there):
         there = os.path.dirname(there)
     system = os.statvfs(there)
