@@ -18,7 +18,9 @@ from ansible.module_utils.redis_client import RedisError, quote
 from ansible.module_utils.redis_cluster_plan import Node, PlanError, expand, parse_nodes
 
 from servers import Farm, RedisServer, wait_for
-from test_modules import PASSWORD, Run, params
+from test_modules import PASSWORD, Run, params, run
+
+__all__ = ["run"]
 
 # Milliseconds, of silence until a node counts as dead.
 NODE_TIMEOUT = 500
@@ -34,9 +36,8 @@ def auth_file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def make(capsys: pytest.CaptureFixture[str], tmp_path: Path, auth_file: str) -> RunCluster:
+def make(run: Run, auth_file: str) -> RunCluster:
     """Run the module for these servers, each on a machine of its own."""
-    run = Run(capsys, tmp_path)
 
     def make(servers: Sequence[RedisServer], machines: str = "", check: bool = False, **more: Any) -> dict[str, Any]:
         nodes = inventory(servers, machines)
