@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from ansible.library import host_probe
@@ -113,7 +113,11 @@ def test_targets_are_asked_side_by_side(run: Run, silent: int, listening: tuple[
 
 
 def test_a_name_server_that_hangs_holds_nobody_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(30))
+    def hang(*_: Any, **__: Any) -> NoReturn:
+        time.sleep(30)
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
     began = time.monotonic()
     (found,) = run(host_probe, targets=[target(6379)], timeout=0.2)["targets"]
     assert time.monotonic() - began < 5
