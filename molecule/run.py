@@ -39,9 +39,9 @@ ALONE = ("side-effect", "verify", "destroy")
 TAIL_LINES = 80
 # Started first, so that the last ones to end are short. One that is not named here counts as the longest.
 LONGEST_FIRST = (
+    "local",
     "sentinel",
     "cluster",
-    "local",
     "replication",
     "colocated",
     "django_redis",
