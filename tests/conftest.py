@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servers import Farm, RedisServerFactory
+from servers import Farm, RedisServer, RedisServerFactory
 
 PROJECT = Path(__file__).resolve().parent.parent
 DJANGO_APP = PROJECT / "django_app"
@@ -50,6 +50,19 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """Start servers, Sentinels and clusters that the test may break; all end with the test."""
     with Farm(tmp_path_factory.mktemp) as farm:
         yield farm
+
+
+@pytest.fixture(scope="module")
+def set_password(redis_server: RedisServerFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """Give one server this password; one connection stays open and may always change it."""
+    server = redis_server()
+    with server.client() as owner, owner.client() as connection:
+
+        def change(password: str) -> RedisServer:
+            connection.config_set("requirepass", password)
+            return server
+
+        yield change
 
 
 @pytest.fixture(scope="session")

@@ -101,19 +101,6 @@ def replica(redis_server: RedisServerFactory, leader: RedisServer) -> RedisServe
     return redis_server(password=PRINTABLE, replicaof=leader)
 
 
-@pytest.fixture(scope="module")
-def set_password(redis_server: RedisServerFactory) -> Iterator[Callable[[str], RedisServer]]:
-    """Give one server this password; one connection stays open and may always change it."""
-    server = redis_server()
-    with server.client() as owner, owner.client() as connection:
-
-        def change(password: str) -> RedisServer:
-            connection.config_set("requirepass", password)
-            return server
-
-        yield change
-
-
 def node(server: RedisServer | None = None, **changes: Any) -> dict[str, Any]:
     """A node as redis_nodes makes it."""
     address = {"address": server.host, "port": server.port} if server else {"address": "192.0.2.1", "port": 6379}

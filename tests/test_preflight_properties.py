@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from preflight.inventory import Inventory
 from preflight.problems import ERROR
 from preflight.rules import inventory_problems
-from servers import RedisServer, RedisServerFactory
+from servers import RedisServer
 from test_django_caches import check_operations, forget_pools, loaded, node, rendered
 
 pytestmark = pytest.mark.usefixtures("django_project")
@@ -50,19 +50,6 @@ PASSWORD = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_
 )
 
 
-@pytest.fixture(scope="module")
-def with_password(redis_server: RedisServerFactory) -> Iterator[Callable[[str], RedisServer]]:
-    """Give one server this password."""
-    server = redis_server()
-    with server.client() as owner, owner.client() as connection:
-
-        def change(password: str) -> RedisServer:
-            connection.config_set("requirepass", password)
-            return server
-
-        yield change
-
-
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     client=st.sampled_from(["builtin", "django_redis", "resilient"]),
@@ -71,7 +58,7 @@ def with_password(redis_server: RedisServerFactory) -> Iterator[Callable[[str], 
     password=PASSWORD,
 )
 def test_what_passes_is_served(
-    with_password: Callable[[str], RedisServer],
+    set_password: Callable[[str], RedisServer],
     client: str,
     alias: dict[str, Any],
     options: dict[str, Any],
@@ -95,7 +82,7 @@ def test_what_passes_is_served(
     if refused:
         return
     forget_pools()
-    server = with_password(password)
+    server = set_password(password)
     cache = loaded(rendered(alias, "standalone", client, [node(server)], password=password))
     if alias.get("timeout") == 0:
         cache.set("key", 1)
