@@ -1,6 +1,6 @@
 """Ask the playbooks something that changes nothing, and print their answer alone.
 
-    python ansible/ask.py {preflight,settings} [--json] [-i INVENTORY] [any other argument of ansible-playbook]
+    python ansible/ask.py {preflight,settings,plan} [--json] [-i INVENTORY] [any other argument of ansible-playbook]
 
 Exit code 0: all is well, 1: the answer has errors, 2: the playbook itself failed; then its output is printed.
 """
@@ -96,13 +96,17 @@ def tell_plan(answer: Any, as_json: bool) -> int:
 
 def warnings(output: str) -> str:
     """What Ansible warns of, such as a key that a file has twice."""
-    return "".join(re.findall(r"^\[WARNING\]: Found .*\n(?:(?!PLAY|TASK|\[).+\n)*", reason(output), re.M))
+    return "".join(re.findall(r"^\[WARNING\]: Found .*\n(?:(?!PLAY|TASK|\[).+\n)*", without_excerpts(output), re.M))
+
+
+def without_excerpts(output: str) -> str:
+    """What a playbook printed, without the lines of files that Ansible shows around a fault: these may be secrets."""
+    return re.sub(r"^ *(?:\d+ .*|\^ column \d+)\n", "", output, flags=re.M)
 
 
 def reason(output: str) -> str:
     """The tasks that failed, of what a playbook printed; all of it where it failed before the first task."""
-    # Ansible shows the lines around, which may be anybody's.
-    output = re.sub(r"^ *(?:\d+ .*| \^ column \d+|\^ column \d+)\n", "", output, flags=re.M)
+    output = without_excerpts(output)
     parts = re.split(r"\n(?=(?:PLAY|TASK) )", output)
     return "\n".join(part for part in parts if "\nfatal: [" in part) or output
 

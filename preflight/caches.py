@@ -270,8 +270,10 @@ ALIAS: dict[str, Check] = {
     "timeout": seconds,
     "version": number(whole=True),
 }
+# The options of each client.
+OF_CLIENT = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
 # The value of what is none of these may be a secret with a slip in its name.
-KNOWN = {*BUILTIN, *RESILIENT, *DJANGO_REDIS, *ELSEWHERE}
+KNOWN = {*ELSEWHERE, *(option for options in OF_CLIENT.values() for option in options)}
 LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 
@@ -302,7 +304,7 @@ def alias_faults(
             yield Fault(str(name), "", NOTHING, "the name of an alias must be text", f"write '{name}'")
             continue
         if not isinstance(alias, Mapping):
-            yield Fault(str(name), "", NOTHING, "this is no mapping", "write {} for an alias with nothing special")
+            yield Fault(name, "", NOTHING, "this is no mapping", "write {} for an alias with nothing special")
             continue
         yield from _words(name, alias)
         if mode != "locmem" and client in CLIENTS:
@@ -367,9 +369,10 @@ def _option_fault(option: str, value: Any, mode: str, client: str) -> tuple[str,
         return number(1, whole=True)(value) if option in LOCMEM_OPTIONS else None
     if option in ELSEWHERE:
         return ELSEWHERE[option]
-    known = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": {**CONNECTION, **DJANGO_REDIS}}.get(client)
-    if known is None:
+    if client not in CLIENTS:
         return None
+    # What is in lower case goes to redis-py, whose arguments the builtin client's are.
+    known = {**CONNECTION, **DJANGO_REDIS} if client == "django_redis" else OF_CLIENT[client]
     if option not in known:
         return _foreign(option, known, client)
     if option == "CONNECTION_POOL_KWARGS":
@@ -378,8 +381,7 @@ def _option_fault(option: str, value: Any, mode: str, client: str) -> tuple[str,
 
 
 def _foreign(option: str, known: Mapping[str, Check], client: str) -> tuple[str, str]:
-    others = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
-    owner = next((other for other, words in others.items() if option in words), None)
+    owner = next((other for other, words in OF_CLIENT.items() if option in words), None)
     if owner:
         return f"it belongs to {owner}, and cache_client is {client}", f"remove it, or write cache_client: {owner}"
     return unknown(option, known, "see the client's documentation")
@@ -466,8 +468,7 @@ def _written(name: str, entry: Mapping[str, Any], client: str, databases: int | 
     if not isinstance(options, Mapping):
         yield Fault(name, "OPTIONS", NOTHING, "this is no mapping", "write {option: value}")
         return
-    known = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}[client]
-    known = {**known, "db": number(whole=True)} if client != "django_redis" else known
+    known = OF_CLIENT[client] if client == "django_redis" else {**OF_CLIENT[client], "db": number(whole=True)}
     yield from _clashes(name, urls, options, databases)
     for option, value in options.items():
         if option == "timeout" and "pool_class" in options:

@@ -98,6 +98,16 @@ class Deployment:
         modes = self.get(host, "redis_modes")
         return not modes or not isinstance(modes, (list, tuple)) or self.mode in modes
 
+    @property
+    def watching(self) -> list[str]:
+        """The Sentinels that the mode uses."""
+        return self.sentinels if self.mode == "sentinel" else []
+
+    @property
+    def machines(self) -> set[str]:
+        """Where the servers that the mode uses and Django are."""
+        return {self.machine(host) for host in (*self.nodes, *self.apps)}
+
     def client(self, host: str) -> str:
         """The client of a Django host, which depends on the mode and on Django where nobody says it."""
         given = self.get(host, "cache_client")

@@ -119,16 +119,21 @@ def without_passwords(text: str) -> str:
     return re.sub(r"([?&](?:password|username)=)[^&\s'\"]*", r"\1...", text, flags=re.I)
 
 
-def _plain(value: Any) -> Any:
-    """The value in Python's own types, whatever Ansible made of it; of a mapping its names alone."""
-    if isinstance(value, Mapping):
-        return {str(key): ... for key in value}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+def in_python(value: Any) -> Any:
+    """Return a text or a number in Python's own type, whatever Ansible made of it; anything else as it is."""
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     return value
+
+
+def _plain(value: Any) -> Any:
+    """The value in Python's own types; of a mapping its names alone."""
+    if isinstance(value, Mapping):
+        return {str(key): ... for key in value}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return in_python(value)
 
 
 def as_text(found: Sequence[Problem]) -> str:

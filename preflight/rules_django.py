@@ -153,7 +153,7 @@ def _databases(deployment: Deployment) -> int:
 
 
 def _finding(host: str, variable: str, fault: Fault) -> Finding:
-    path = ".".join(filter(None, (variable, str(fault.alias), fault.word)))
+    path = ".".join(filter(None, (variable, fault.alias, fault.word)))
     return Finding(host, path, fault.value, fault.wrong, fault.fix)
 
 

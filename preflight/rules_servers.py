@@ -155,7 +155,7 @@ def _listeners(deployment: Deployment) -> Iterator[tuple[str, str, int]]:
         yield host, "redis_port", 0
         if deployment.mode == "cluster":
             yield host, "redis_port", BUS
-    for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+    for host in deployment.watching:
         yield host, "redis_sentinel_port", 0
     for host in deployment.apps:
         yield host, "django_app_port", 0
@@ -163,7 +163,6 @@ def _listeners(deployment: Deployment) -> Iterator[tuple[str, str, int]]:
 
 def binds(deployment: Deployment) -> Iterator[Finding]:
     """A server listens on addresses, and on one that the others reach."""
-    machines = {deployment.machine(host) for host in (*deployment.nodes, *deployment.apps)}
     for host in deployment.nodes:
         value = deployment.get(host, "redis_bind")
         if not isinstance(value, str):
@@ -174,7 +173,7 @@ def binds(deployment: Deployment) -> Iterator[Finding]:
             what = f"{wrong[0]!r} is no address" if wrong else "it names no address"
             fix = "write IP addresses with blanks between them, or leave it out for redis_address"
             yield Finding(host, "redis_bind", value, what, fix)
-        elif all(is_loopback(one.removeprefix("-")) for one in found) and len(machines) > 1:
+        elif all(is_loopback(one.removeprefix("-")) for one in found) and len(deployment.machines) > 1:
             fix = "write one that they reach, or leave it out for redis_address"
             yield Finding(host, "redis_bind", value, "other machines cannot reach it there", fix)
 
@@ -190,7 +189,7 @@ def _is_address(text: str) -> bool:
 def same_address(deployment: Deployment) -> Iterator[Finding]:
     """Every server, and every Sentinel, is reached in a place of its own."""
     wanted = [(host, "redis_address", "redis_port", deployment.address(host)) for host in deployment.nodes]
-    for host in deployment.sentinels if deployment.mode == "sentinel" else ():
+    for host in deployment.watching:
         address = str(deployment.get(host, "redis_sentinel_address") or deployment.address(host))
         wanted.append((host, "redis_sentinel_address", "redis_sentinel_port", address))
     used: dict[tuple[str, int], str] = {}
@@ -222,7 +221,7 @@ def addresses(deployment: Deployment) -> Iterator[Finding]:
         elif address in ("0.0.0.0", "::", "*"):
             yield Finding(host, name, address, "nobody can reach this address", "write the one that the others reach")
     local = [host for host, address in found.items() if is_loopback(address)]
-    if len({deployment.machine(host) for host in (*local, *deployment.nodes, *deployment.apps)}) > 1:
+    if len(deployment.machines) > 1:
         others = [host for host in deployment.nodes if host not in local]
         wrong = f"{others[0]} would find itself there" if others else "other machines would find themselves there"
         for host in local:

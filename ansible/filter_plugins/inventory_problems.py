@@ -15,13 +15,11 @@ from jinja2 import Undefined, UndefinedError
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from preflight.inventory import Inventory, hosts_of
-from preflight.problems import SECRET, as_answer
+from preflight.problems import SECRET, as_answer, in_python
 from preflight.rules import inventory_problems
-from preflight.rules_words import may_be_ours
+from preflight.rules_words import CONNECTION, may_be_ours
 from preflight.specs import options
 
-# What else the rules ask for.
-ANSIBLE = ("ansible_host", "ansible_port", "ansible_connection", "ansible_become", "ansible_user")
 # What has a value in the roles only.
 LATER = ("hostvars", "role_path", "cache_nodes", "cache_leader", "cache_node", "cache_hosts", "cache_sentinels")
 FACTS = ("ansible_facts", "__")
@@ -42,7 +40,7 @@ def problems_of(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str,
         variables[host], unreadable[host] = {}, {}
         folders.add(str(found.get("inventory_dir") or ""))
         for name in found:
-            if name in ANSIBLE or may_be_ours(name):
+            if name in CONNECTION or may_be_ours(name):
                 try:
                     variables[host][name] = _value(found[name])
                 except (AnsibleError, UndefinedError) as error:
@@ -61,10 +59,7 @@ def _value(value: Any) -> Any:
         return {_value(key): _value(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_value(one) for one in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+    return in_python(value)
 
 
 def _is_known_later(reason: str, raw: Mapping[str, Any], name: str) -> bool:
