@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up preflight plan settings inventory secret status verify logs down reset drill test test-unit bench lint docs format tools dev
+.PHONY: help up preflight plan settings inventory secret status verify security renew_tls logs down reset drill test test-unit bench lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,12 @@ status: tools ## Say what runs, who leads, and whether Django's caches answer
 
 verify: tools ## Prove the deployment with Django's own cache operations
 	$(PLAYBOOK) ansible/verify.yml
+
+security: tools ## Look for what the deployment gives away: ports, users, files, secrets in them
+	$(PLAYBOOK) ansible/security.yml
+
+renew_tls: tools ## Replace the certificates, without a restart of Redis
+	$(PLAYBOOK) ansible/renew_tls.yml
 
 logs: ## Print the last lines of the local services' logs (FOLLOW=1 goes on)
 	@tail -n 20 $(if $(FOLLOW),-F) $(STATE_DIR)/services/logs/*.log

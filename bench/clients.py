@@ -10,6 +10,8 @@ import redis
 from django.conf import settings
 from django.core.cache import caches
 
+from tls import TLS
+
 # As the issue has it: the options of the built-in client that this project began with.
 SEED = {
     "db": 1,
@@ -21,10 +23,12 @@ SEED = {
 }
 TIMEOUT = 300
 
-BUILTIN, RESILIENT, SIGNED, UNIX = "builtin", "resilient", "resilient signed", "resilient unix"
+# The client `resilient` signs what it stores, as it does by default, unless it is said to write plain pickles.
+BUILTIN, RESILIENT, PICKLE, UNIX = "builtin", "resilient", "resilient pickle", "resilient unix"
+BUILTIN_TLS, RESILIENT_TLS = "builtin TLS", "resilient TLS"
 DJANGO_REDIS, LOCMEM, RAW, LIMIT = "django-redis", "locmem", "raw redis-py", "redis-benchmark"
 # All but redis-benchmark, which is a program of its own: limit.py.
-VARIANTS = (BUILTIN, RESILIENT, SIGNED, UNIX, DJANGO_REDIS, LOCMEM, RAW)
+VARIANTS = (BUILTIN, RESILIENT, PICKLE, UNIX, BUILTIN_TLS, RESILIENT_TLS, DJANGO_REDIS, LOCMEM, RAW)
 
 
 class Client(Protocol):
@@ -62,9 +66,10 @@ class RawClient:
 
 
 class Clients:
-    """The clients of all variants, for one server."""
+    """The clients of these variants, for one server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, variants: Sequence[str]) -> None:
+        self.variants = variants
         self._raw = RawClient(port)
 
     def of(self, variant: str) -> Client:
@@ -72,8 +77,12 @@ class Clients:
         return self._raw if variant == RAW else caches[variant]
 
 
-def set_up_django(url: str, socket: Path) -> None:
-    """Tell Django of the caches at this URL and this Unix socket, and of the views in asgi_views.py."""
+def set_up_django(url: str, socket: Path, tls: TLS | None) -> list[str]:
+    """Tell Django of the views in asgi_views.py and of the caches at this URL, this Unix socket and with TLS, if any.
+
+    Returns the variants that can be measured.
+    """
+    entries = _entries(url, socket, tls)
     settings.configure(
         SECRET_KEY="for measuring alone",
         ALLOWED_HOSTS=["*"],
@@ -81,30 +90,37 @@ def set_up_django(url: str, socket: Path) -> None:
         CACHES={
             # Nobody reads another's format; and Django warns, at length, of a key that has a blank.
             alias: {"TIMEOUT": TIMEOUT, "KEY_PREFIX": alias.replace(" ", "-"), **entry}
-            for alias, entry in _entries(url, socket)
+            for alias, entry in entries.items()
         },
     )
+    return [variant for variant in VARIANTS if variant in entries or variant == RAW]
 
 
-def _entries(url: str, socket: Path) -> list[tuple[str, dict[str, Any]]]:
+def _entries(url: str, socket: Path, tls: TLS | None) -> dict[str, dict[str, Any]]:
     """Return each alias with its entry of CACHES."""
-    ours = "cachestack.resilient.RedisCache"
+    ours: dict[str, Any] = {"BACKEND": "cachestack.resilient.RedisCache", "LOCATION": url, "OPTIONS": {"db": 1}}
     pool = {name: value for name, value in SEED.items() if name != "db"}
-    builtin = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url, "OPTIONS": SEED}
-    return [
+    builtin: dict[str, Any] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": url,
+        "OPTIONS": SEED,
+    }
+    entries: dict[str, dict[str, Any]] = {
         # Django wants an alias of this name.
-        ("default", builtin),
-        (BUILTIN, builtin),
-        (RESILIENT, {"BACKEND": ours, "LOCATION": url, "OPTIONS": {"db": 1, "serializer": "pickle"}}),
-        (SIGNED, {"BACKEND": ours, "LOCATION": url, "OPTIONS": {"db": 1, "serializer": "signed"}}),
-        (UNIX, {"BACKEND": ours, "LOCATION": f"unix://{socket}", "OPTIONS": {"db": 1, "serializer": "pickle"}}),
-        (
-            DJANGO_REDIS,
-            {
-                "BACKEND": "django_redis.cache.RedisCache",
-                "LOCATION": f"{url}/{SEED['db']}",
-                "OPTIONS": {"CONNECTION_POOL_KWARGS": pool},
-            },
-        ),
-        (LOCMEM, {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}),
-    ]
+        "default": builtin,
+        BUILTIN: builtin,
+        RESILIENT: ours,
+        PICKLE: {**ours, "OPTIONS": {"db": 1, "serializer": "pickle"}},
+        UNIX: {**ours, "LOCATION": f"unix://{socket}"},
+        DJANGO_REDIS: {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"{url}/{SEED['db']}",
+            "OPTIONS": {"CONNECTION_POOL_KWARGS": pool},
+        },
+        LOCMEM: {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    }
+    if tls:
+        for variant, entry in ((BUILTIN_TLS, builtin), (RESILIENT_TLS, ours)):
+            options = {**entry["OPTIONS"], "ssl_ca_certs": str(tls.ca_file), "ssl_check_hostname": True}
+            entries[variant] = {**entry, "LOCATION": tls.url, "OPTIONS": options}
+    return entries

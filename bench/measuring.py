@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clients import VARIANTS, Client, Clients
+from clients import Client, Clients
 
 SIZES = (100, 10_000, 100_000)
 THREADS = (1, 16)
@@ -111,7 +111,7 @@ class Bench:
 
     def prepare(self) -> None:
         """Store what is read, which lasts for some minutes, and let every thread make its connections."""
-        for variant in VARIANTS:
+        for variant in self._clients.variants:
             client = self._clients.of(variant)
             for case in CASES:
                 value = case.value

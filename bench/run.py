@@ -31,7 +31,8 @@ from redis import Redis, RedisError
 
 import asgi
 import report
-from clients import BUILTIN, LIMIT, RESILIENT, VARIANTS, Clients, set_up_django
+import tls
+from clients import BUILTIN, LIMIT, RESILIENT, Clients, set_up_django
 from limit import Limit, NoLimitError
 from measuring import CASES, Bench, Case, Slice, rotated
 from servers import Farm, RedisServer
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=200, help="ASGI requests to each view")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for bench.json and bench.svg")
     parser.add_argument("--apart", action="store_true", help="let clients and server have processors of their own")
+    parser.add_argument("--server", type=Path, help="the server to measure, instead of the wheel's, which has no TLS")
     parser.add_argument("--without-limit", action="store_true", help="do not look for redis-benchmark")
     chosen = parser.parse_args(arguments)
     if chosen.quick:
@@ -71,14 +73,14 @@ def measure(chosen: argparse.Namespace) -> None:
     chosen.results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cachestack-bench-") as folder:
         socket = Path(folder) / "redis.sock"
-        with Farm(lambda name: Path(tempfile.mkdtemp(prefix=name, dir=folder))) as farm:
-            server = farm.server(unixsocket=str(socket))
+        with Farm(lambda name: Path(tempfile.mkdtemp(prefix=name, dir=folder)), chosen.server) as farm:
+            server, over_tls = tls.start(farm, Path(folder), unixsocket=str(socket))
             if not chosen.apart:
                 pin(server)
-            set_up_django(server.url, socket)
+            variants = set_up_django(server.url, socket, over_tls)
             limit = None if chosen.without_limit else find_limit(server, chosen)
             about = conditions(server, chosen)
-            slices = all_slices(server, limit, chosen)
+            slices = all_slices(Clients(server.port, variants), limit, chosen)
             new_connections = count_new_connections(server, chosen.requests)
     measured, found = report.rows(slices), report.verdicts(slices, new_connections)
     print(f"\n{report.table_of_rows(measured)}\n\n{headline(about)}\n\n{report.table_of_verdicts(found)}\n")
@@ -103,11 +105,11 @@ def pin(server: RedisServer) -> None:
         os.sched_setaffinity(process, processor)
 
 
-def all_slices(server: RedisServer, limit: Limit | None, chosen: argparse.Namespace) -> report.Slices:
+def all_slices(clients: Clients, limit: Limit | None, chosen: argparse.Namespace) -> report.Slices:
     """Measure every variant in every case, in each round."""
-    names = [*VARIANTS, *([LIMIT] if limit else [])]
+    names = [*clients.variants, *([LIMIT] if limit else [])]
     slices: dict[tuple[Case, str], list[Slice]] = {(case, name): [] for case in CASES for name in names}
-    with Bench(Clients(server.port), chosen.slice) as bench:
+    with Bench(clients, chosen.slice) as bench:
         for number in range(chosen.rounds):
             print(f"round {number + 1} of {chosen.rounds}", flush=True)
             bench.prepare()

@@ -57,6 +57,7 @@ PLACE = re.compile(r"(\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[^:\[\]]+))(:(?P<por
 # How long the generated secrets are, by variable, and the modes that need them.
 SECRETS = {
     "redis_password": (48, ("standalone", "replication", "sentinel", "cluster")),
+    "redis_admin_password": (48, ("standalone", "replication", "sentinel", "cluster")),
     "redis_sentinel_password": (48, ("sentinel",)),
     "django_app_secret_key": (64, MODES),
 }

@@ -37,11 +37,14 @@ LOGS = PROJECT / ".cache" / "molecule"
 # The steps of a scenario with faults that other scenarios must not disturb.
 ALONE = ("side-effect", "verify", "destroy")
 TAIL_LINES = 80
+# Characters; what is shorter tells nothing, such as the last line of a key.
+MIN_SECRET = 20
 # Started first, so that the last ones to end are short. One that is not named here counts as the longest.
 LONGEST_FIRST = (
     "local",
     "sentinel",
     "cluster",
+    "tls",
     "replication",
     "colocated",
     "django_redis",
@@ -236,9 +239,18 @@ def leaked_secrets(scenario: Scenario) -> list[str]:
     """The names of the scenario's generated secrets that stand in its log, as one sentence."""
     log = scenario.log.read_text(encoding="utf-8")
     folders = (PROJECT / "inventories" / scenario.name / "secrets", HERE / scenario.name / "inventory" / "secrets")
-    secrets = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()]
-    leaked = [path.name for path in secrets if (value := path.read_text().strip()) and value in log]
+    secrets = [path for folder in folders for ending in ("txt", "key") for path in sorted(folder.rglob(f"*.{ending}"))]
+    leaked = [path.name for path in secrets if any(line in log for line in secret_lines(path))]
     return [f"the log shows {', '.join(leaked)}"] if leaked else []
+
+
+def secret_lines(path: Path) -> list[str]:
+    """The lines of a file with a secret, without those that say what it is or are too short to tell anything."""
+    return [
+        line
+        for line in path.read_text("utf-8").splitlines()
+        if len(line) >= MIN_SECRET and not line.startswith("-----")
+    ]
 
 
 def failing_part(scenario: Scenario) -> list[str]:

@@ -484,12 +484,11 @@ def _written(name: str, entry: Mapping[str, Any], client: str, databases: int | 
         else:
             yield Fault(name, f"OPTIONS.{option}", NOTHING, *_foreign(str(option), known, client))
     pool = options.get("CONNECTION_POOL_KWARGS", {}) if client == "django_redis" else {}
+    words = {**CONNECTION, "ssl": boolean} if "SENTINELS" in options else CONNECTION
     for option, value in pool.items() if isinstance(pool, Mapping) else ():
-        wrong_option = (
-            CONNECTION[option](value) if option in CONNECTION else unknown(option, CONNECTION, "see redis-py")
-        )
+        wrong_option = words[option](value) if option in words else unknown(option, words, "see redis-py")
         if wrong_option:
-            shown = value if option in CONNECTION else NOTHING
+            shown = value if option in words else NOTHING
             yield Fault(name, f"OPTIONS.CONNECTION_POOL_KWARGS.{option}", shown, *wrong_option)
 
 
@@ -504,9 +503,14 @@ def _clashes(name: str, urls: list[str], options: Mapping[str, Any], databases: 
             )
         if db is not None and "db" in options and str(options["db"]) != str(db):
             yield Fault(name, "OPTIONS.db", options["db"], f"the URL says {db}, and would win silently", "say it once")
-    plain = [url for url in urls if url.startswith("redis://")]
-    pool = options.get("CONNECTION_POOL_KWARGS")
-    for option in (*options, *(pool if isinstance(pool, Mapping) else ())):
+    given = options.get("CONNECTION_POOL_KWARGS")
+    pool = given if isinstance(given, Mapping) else {}
+    if "SENTINELS" in options and any(url.startswith("rediss://") for url in urls):
+        fix = "write redis://, and ssl: true in CONNECTION_POOL_KWARGS"
+        yield Fault(name, "LOCATION", NOTHING, "redis-py would ask no Sentinel, and raises a TypeError", fix)
+    # To find servers with TLS by Sentinel, django-redis is told so by `ssl`.
+    plain = [url for url in urls if url.startswith("redis://")] if pool.get("ssl") is not True else []
+    for option in (*options, *pool):
         if plain and str(option).startswith("ssl_"):
             yield Fault(
                 name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with redis://", "write rediss://"

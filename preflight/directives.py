@@ -14,7 +14,7 @@ OWNED = {
     "daemonize": "remove it, service_manager runs the servers",
     "dir": "write redis_data_dir",
     "include": "remove it, every directive fits in redis_config",
-    "masterauth": "write redis_password",
+    "masterauth": "remove it, it follows from redis_admin_password",
     "masteruser": "remove it",
     "port": "write redis_port",
     "replicaof": "write redis_leader, or cache_mode: standalone",
@@ -23,15 +23,18 @@ OWNED = {
     "supervised": "remove it, service_manager runs the servers",
     "tls-port": "write redis_tls: true and redis_port",
     "unixsocket": "write redis_socket",
-    "user": "remove it",
+    "user": "write redis_app_rules",
 }
 OWNED_BY_SENTINEL = {
+    "aclfile": "remove it",
     "daemonize": "remove it, service_manager runs the Sentinels",
     "dir": "write redis_data_dir",
     "include": "remove it",
     "port": "write redis_sentinel_port",
     "requirepass": "write redis_sentinel_password",
     "supervised": "remove it, service_manager runs the Sentinels",
+    "tls-port": "write redis_tls: true and redis_sentinel_port",
+    "user": "remove it",
 }
 # The variables that say the same, and so have the same values.
 ALSO_VARIABLES = {

@@ -123,12 +123,15 @@ def _listens(server: Host, target: Mapping[str, Any], address: str) -> bool:
 
 
 def unreachable(hosts: Hosts) -> Iterator[Finding]:
-    """Django, replicas and Sentinels must reach the servers; that a server is not there yet is no problem."""
+    """Django, replicas and Sentinels must reach the servers; that a server is not there yet is no problem.
+
+    Nor is it that the firewall of an earlier run keeps out a host that only this run tells it of.
+    """
     for host, server, target in _targets(hosts):
         if target["outcome"] == "unresolvable":
             wrong = f"this host does not know the name ({target['text']})"
             fix = "add it to the name server or to /etc/hosts, or write an IP address"
-        elif target["outcome"] in ("timeout", "unreachable"):
+        elif target["outcome"] == "unreachable" or (target["outcome"] == "timeout" and not server.has_firewall):
             wrong = f"this host does not get through to port {target['port']} there ({target['text']})"
             fix = f"open it in the firewalls between them, or write an address of {server.name} that this host reaches"
         else:
@@ -211,8 +214,17 @@ def certificates_expire(hosts: Hosts) -> Iterator[Finding]:
         days = state.get("days_left")
         if days is not None and 0 <= days < RENEWAL:
             path = host.redis["tls"]["cert_file"]
-            left = f"in {days} days" if days > 1 else "within two days"
-            yield Finding(host.name, "redis_tls_cert_file", path, f"it expires {left}", "renew it, and run this again")
+            wrong = f"it expires {_in_days(days)}"
+            yield Finding(host.name, "redis_tls_cert_file", path, wrong, "renew it, and run this again")
+        # Of one that the bundle's authority made the server itself has told.
+        issued = host.reply.get("days_left") if (host.redis.get("tls") or {}).get("names") else None
+        if issued is not None and issued < RENEWAL:
+            wrong = f"its certificate expires {_in_days(issued)}"
+            yield Finding(host.name, "redis_tls", True, wrong, "run make renew_tls")
+
+
+def _in_days(days: int) -> str:
+    return f"in {days} days" if days > 1 else "within two days"
 
 
 def size(value: Any) -> int:

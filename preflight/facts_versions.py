@@ -109,6 +109,9 @@ def features(hosts: Hosts) -> Iterator[Finding]:
         if host.redis.get("tls") and server < SIX:
             wrong = f"TLS came with version 6.0, and its server is {host.version}"
             yield Finding(host.name, "redis_tls", True, wrong, "install 6.0 or later, or write false")
+        if host.redis.get("user") and server < SIX:
+            wrong = f"users came with version 6.0, and its server is {host.version}: one password would open everything"
+            yield Finding(host.name, "redis_acl", True, wrong, "install 6.0 or later, or write false")
         if host.sentinel.get("by_name") and server < SENTINEL_NAMES_SINCE:
             wrong = f"Sentinel knows names from version 6.2 on, and this one is {host.version}"
             fix = "install 6.2 or later, or write IP addresses for all hosts"

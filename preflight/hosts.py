@@ -12,8 +12,11 @@ from preflight.rules_servers import BUS
 
 # The variables in which the roles have said what a host is to have.
 REDIS, SENTINEL, APP = "redis_wanted", "redis_sentinel_wanted", "django_app_wanted"
+EXPORTER = "redis_exporter_wanted"
 # Where a server that listens everywhere is asked on its own host.
 ANYWHERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+# The unit that loads the role firewall's rules.
+FIREWALL = "cachestack-firewall.service"
 # The directive with the password of a server's key.
 KEY_PASSWORD = "tls-key-file-pass"
 Version = tuple[int, ...]
@@ -55,6 +58,11 @@ class Host:
     def is_free(self, port: int) -> bool:
         """Tell whether nobody listens on a port on which its server is to listen."""
         return any(one["port"] == port and one["state"] == "free" for one in self.listeners)
+
+    @property
+    def has_firewall(self) -> bool:
+        """Tell whether the role firewall's rules are there, of whatever run."""
+        return FIREWALL in (self.probe.get("units") or ())
 
     @property
     def targets(self) -> Sequence[Mapping[str, Any]]:
@@ -143,18 +151,25 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "targets": list(targets.values()),
         "listeners": list(_listeners(own, redis, sentinel, app)),
+        "units": [*_units(redis), FIREWALL],
         "programs": [program for program in programs if program],
         "package": server.get("package") or "",
         "data_dir": redis.get("data_dir") or None,
         "certificate": _certificate(own, redis),
-        "ca_file": app.get("ca_file") or None,
+        "ca_file": None if app.get("ca_issued") else app.get("ca_file") or None,
     }
 
 
+def _units(redis: Mapping[str, Any]) -> list[str]:
+    """What the host may have beside its server from a time when the inventory wanted it."""
+    return [f"redis-exporter-{redis['port']}.service"] if redis else []
+
+
 def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not redis.get("tls"):
+    # What the bundle's authority is about to make is right, or not there yet.
+    if not redis.get("tls") or redis["tls"].get("names"):
         return None
-    certificate = {word: value for word, value in redis["tls"].items() if word != "is_locked"}
+    certificate = {word: redis["tls"][word] for word in ("cert_file", "key_file", "ca_file", "name")}
     # A secret, and so not among what the role has said.
     return {**certificate, "key_password": str(own["redis_config"][KEY_PASSWORD]) if redis["tls"]["is_locked"] else ""}
 
@@ -167,10 +182,12 @@ def _target(node: Mapping[str, Any], variable: str, above: int = 0, **more: Any)
 def _own_targets(own: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
     """The host's own servers, to know whether they take what the others will say."""
     for word, password in ((REDIS, "redis_password"), (SENTINEL, "redis_sentinel_password")):
-        if wanted := own.get(word):
+        wanted = own.get(word)
+        if wanted and wanted["bind"]:
             address = wanted["bind"][0].lstrip("-")
             node = {"name": name, "address": ANYWHERE.get(address, address), "port": wanted["port"]}
-            yield _target(node, "", ask=True, password=str(own.get(password) or ""), **_tls(wanted.get("tls")))
+            login: dict[str, Any] = {"user": wanted.get("user", ""), "password": str(own.get(password) or "")}
+            yield _target(node, "", ask=True, **login, **_tls(wanted.get("tls")))
 
 
 def _tls(tls: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -182,11 +199,15 @@ def _app_targets(hostvars: Mapping[str, Any], app: Mapping[str, Any]) -> Iterato
     for nodes, variable in ((app.get("nodes"), "redis"), (app.get("sentinels"), "redis_sentinel")):
         if nodes:
             password = str(hostvars[nodes[0]["name"]].get(f"{variable}_password") or "")
+            user = app.get("user", "") if variable == "redis" else ""
             for node in nodes:
                 # A cluster's nodes tell each other's addresses, and no sockets.
                 if not node.get("socket") or app["mode"] == "cluster":
                     tls = {"name": node["address"], "ca_file": app["ca_file"]} if node.get("tls") else None
-                    yield _target(node, f"{variable}_address", ask=True, password=password, **_tls(tls))
+                    login: dict[str, Any] = {"user": user, "password": password}
+                    # Whom to trust the run itself brings to the host, maybe for the first time.
+                    ask = not (tls and app.get("ca_issued"))
+                    yield _target(node, f"{variable}_address", ask=ask, **login, **_tls(tls))
 
 
 def _redis_targets(name: str, redis: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -221,6 +242,8 @@ def _listeners(
         yield from _binds({**redis, "port": redis["port"] + BUS, "pid_command": command}, "redis_port")
     if sentinel and not (own.get("redis_sentinel_reply") or {}).get("running"):
         yield from _binds(sentinel, "redis_sentinel_port")
+    if exporter := own.get(EXPORTER):
+        yield from _binds(exporter, "redis_exporter_port")
     if app:
         yield from _binds(app, "django_app_port")
 

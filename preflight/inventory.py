@@ -25,7 +25,13 @@ DEFAULTS: dict[str, Any] = {
     "redis_config": {},
     "redis_modes": [],
     "redis_socket": "",
+    "redis_socket_group": "redis-socket",
     "redis_tls": False,
+    "redis_acl": True,
+    "redis_admin_password": "",
+    "redis_app_rules": [],
+    "redis_tls_days": 397,
+    "redis_tls_renew_before_days": 30,
     "redis_tls_cert_file": "",
     "redis_tls_key_file": "",
     "redis_tls_ca_file": "",
@@ -36,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "redis_sentinel_service": "mymaster",
     "redis_sentinel_down_after_ms": 5000,
     "redis_sentinel_failover_timeout_ms": 10000,
+    "redis_exporter_enabled": False,
     "redis_cluster_replicas": 1,
     "redis_cluster_node_timeout_ms": 5000,
     "django_app_django_version": "5.2",
@@ -43,7 +50,12 @@ DEFAULTS: dict[str, Any] = {
     "django_app_caches": {},
     "django_app_settings": {},
     "django_app_port": 8000,
+    "django_app_proxies": [],
     "django_app_redis_ca_file": "",
+    "firewall_enabled": False,
+    "firewall_allow": [],
+    "firewall_monitoring": [],
+    "firewall_web": [],
     "service_manager": "systemd",
 }
 
@@ -76,6 +88,11 @@ class Deployment:
         """A mapping of a host, empty where it is none."""
         value = self.get(host, name)
         return value if isinstance(value, Mapping) else {}
+
+    def listed(self, host: str, name: str) -> Sequence[Any]:
+        """A list of a host, empty where it is none."""
+        value = self.get(host, name)
+        return value if isinstance(value, (list, tuple)) else ()
 
     @property
     def hosts(self) -> list[str]:

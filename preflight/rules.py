@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflight import rules_django, rules_servers, rules_words
+from preflight import rules_access, rules_django, rules_servers, rules_words
 from preflight.inventory import Inventory
 from preflight.problems import WARNING, Problem, Rule, problems
 from preflight.rules_servers import each
@@ -32,7 +32,11 @@ RULES = (
     Rule("memory-policy", each(rules_servers.memory_doubts), WARNING),
     Rule("sentinels", each(rules_servers.sentinels)),
     Rule("cluster", each(rules_servers.cluster)),
-    Rule("tls", each(rules_servers.tls)),
+    Rule("tls", each(rules_access.tls)),
+    Rule("users-off", each(rules_access.users_off), WARNING),
+    Rule("app-rules", each(rules_access.app_rules)),
+    Rule("networks", each(rules_access.networks)),
+    Rule("needs-systemd", each(rules_access.needs_systemd)),
     Rule("rights", each(rules_servers.rights)),
     Rule("client", each(rules_django.clients)),
     Rule("alias", each(rules_django.aliases)),

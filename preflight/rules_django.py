@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from django_caches import CacheSettingsError, django_caches
+from redis_nodes import redis_sentinels
 
 from preflight.caches import (
     CLIENTS,
@@ -21,12 +23,6 @@ from preflight.inventory import Deployment, django_version
 from preflight.problems import NOTHING, Finding
 from preflight.rules_servers import is_host
 from preflight.specs import is_whole
-
-# The filters lie where Ansible wants them, outside of any package.
-sys.path.append(str(Path(__file__).resolve().parent.parent / "ansible" / "filter_plugins"))
-
-from django_caches import CacheSettingsError, django_caches
-from redis_nodes import redis_sentinels
 
 # The settings that the inventory has words of its own for.
 SETTINGS = {
@@ -79,8 +75,11 @@ def aliases(deployment: Deployment) -> Iterator[Finding]:
 def _plain_options(deployment: Deployment, found: Any, client: str) -> Iterator[Fault]:
     """Options of connections that the servers do not have: of TLS, or of TCP where there is a socket."""
     servers = deployment.nodes
-    has_tls = any(deployment.get(node, "redis_tls") is True for node in servers)
-    has_socket = any(deployment.get(node, "redis_socket") for node in servers) and deployment.mode != "cluster"
+    # What others say of where they are has no sockets; and where one is reached with TLS all are.
+    tells = deployment.mode in ("sentinel", "cluster")
+    sockets = [not tells and bool(deployment.get(node, "redis_socket")) for node in servers]
+    has_tls = any(deployment.get(node, "redis_tls") is True and not socket for node, socket in zip(servers, sockets))
+    has_socket = any(sockets) and not has_tls
     for name, alias in found.items() if isinstance(found, Mapping) else ():
         options = alias.get("options") if isinstance(alias, Mapping) else None
         for option in options if isinstance(options, Mapping) and client != "resilient" and servers else ():

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+from redis_nodes import redis_neighbours
+
 from preflight.inventory import GROUPS, THIS_MACHINE, Deployment, Inventory, group_names, hosts_of, is_loopback
 from preflight.problems import NOTHING, SECRET, Finding
 from preflight.specs import is_whole
@@ -16,6 +18,8 @@ from preflight.words import closest
 
 # How far above its port a node of a cluster listens to the others.
 BUS = 10_000
+# Where the first exporter of a machine listens.
+EXPORTER_PORT = 9121
 # The modes in which servers follow others.
 REPLICATED = ("replication", "sentinel", "cluster")
 # What every host of a deployment must say alike.
@@ -23,6 +27,9 @@ SHARED = (
     "cache_mode",
     "cache_client",
     "redis_password",
+    "redis_admin_password",
+    "redis_acl",
+    "redis_app_rules",
     "redis_leader",
     "redis_tls",
     "redis_sentinel_password",
@@ -33,6 +40,10 @@ SHARED = (
     "redis_cluster_replicas",
     "redis_cluster_node_timeout_ms",
 )
+# And what only the servers read.
+OF_SERVERS = ("redis_acl", "redis_admin_password", "redis_app_rules", "redis_tls")
+# As groupadd takes it.
+GROUP_NAME = "[a-z_][a-z0-9_-]{0,31}"
 OFF = {"no", "false", "", '""', "''", "none", "[]"}
 MEMORY = re.compile(r"[0-9]+(b|k|kb|m|mb|g|gb)?", re.I)
 
@@ -86,7 +97,8 @@ def two_deployments(inventory: Inventory) -> Iterator[Finding]:
 def same_everywhere(deployment: Deployment) -> Iterator[Finding]:
     """Hosts of one deployment that say different things would make servers that do not fit together."""
     for name in SHARED:
-        hosts = deployment.nodes if name == "redis_tls" else deployment.hosts
+        servers = [*deployment.nodes, *deployment.watching]
+        hosts = servers if name in OF_SERVERS else deployment.hosts
         hosts = deployment.sentinels if name.startswith("redis_sentinel") else hosts
         values = {host: value for host in hosts if (value := deployment.get(host, name)) not in (None, "")}
         if len(set(map(str, values.values()))) > 1:
@@ -131,8 +143,7 @@ def places(inventory: Inventory) -> Iterator[Finding]:
     """Two servers cannot have one port of one machine."""
     used: dict[tuple[str, int], tuple[str, str, int]] = {}
     for deployment in inventory.deployments:
-        for host, name, above in _listeners(deployment):
-            port = deployment.whole(host, name)
+        for host, name, port, above in _listeners(deployment):
             if port is None:
                 continue
             place = (deployment.machine(host), port + above)
@@ -149,16 +160,25 @@ def places(inventory: Inventory) -> Iterator[Finding]:
             used.setdefault(place, (host, name, above))
 
 
-def _listeners(deployment: Deployment) -> Iterator[tuple[str, str, int]]:
-    """Who listens: the host, the variable of the port, and how far above that."""
+def _listeners(deployment: Deployment) -> Iterator[tuple[str, str, int | None, int]]:
+    """Who listens: the host, the port with its variable, and how far above that."""
     for host in deployment.nodes:
-        yield host, "redis_port", 0
+        port = deployment.whole(host, "redis_port")
+        yield host, "redis_port", port, 0
         if deployment.mode == "cluster":
-            yield host, "redis_port", BUS
-    for host in deployment.watching:
-        yield host, "redis_sentinel_port", 0
-    for host in deployment.apps:
-        yield host, "django_app_port", 0
+            yield host, "redis_port", port, BUS
+        if deployment.get(host, "redis_exporter_enabled") is True:
+            yield host, "redis_exporter_port", _exporter_port(deployment, host), 0
+    for name, hosts in (("redis_sentinel_port", deployment.watching), ("django_app_port", deployment.apps)):
+        for host in hosts:
+            yield host, name, deployment.whole(host, name), 0
+
+
+def _exporter_port(deployment: Deployment, host: str) -> int | None:
+    """The port of a host's exporter, as the role has it where nobody says anything."""
+    if deployment.get(host, "redis_exporter_port") is not None:
+        return deployment.whole(host, "redis_exporter_port")
+    return EXPORTER_PORT + redis_neighbours(deployment.redis, deployment.variables, host).index(host)
 
 
 def binds(deployment: Deployment) -> Iterator[Finding]:
@@ -229,9 +249,17 @@ def addresses(deployment: Deployment) -> Iterator[Finding]:
 
 
 def sockets(deployment: Deployment) -> Iterator[Finding]:
-    """A socket is a path, and only for those on the same machine."""
+    """A socket is a path, only for those on the same machine, and all that a server without a port has."""
     for host in deployment.nodes:
-        path = deployment.get(host, "redis_socket")
+        path, group = deployment.get(host, "redis_socket"), str(deployment.get(host, "redis_socket_group"))
+        if not re.fullmatch(GROUP_NAME, group):
+            fix = "write small letters, digits, - and _, up to 32 of them, with a letter or _ first"
+            yield Finding(host, "redis_socket_group", group, "it is no name for a group", fix)
+        if deployment.get(host, "redis_tcp") is False and (not path or deployment.mode in REPLICATED):
+            wrong = "nobody could reach the server" if not path else "the other servers could not reach it"
+            yield Finding(
+                host, "redis_tcp", False, wrong, "remove it, or have cache_mode standalone and a redis_socket"
+            )
         if not path or not isinstance(path, str):
             continue
         if not path.startswith("/") or len(path.encode()) > 107:
@@ -380,29 +408,6 @@ def cluster(deployment: Deployment) -> Iterator[Finding]:
         )
         fix = f"have no more than {primaries} on one, on {1 + each_has} machines or more"
         yield Finding(group, "", NOTHING, wrong, fix)
-
-
-def tls(deployment: Deployment) -> Iterator[Finding]:
-    """TLS needs a certificate, its key and the authority."""
-    for host in deployment.nodes:
-        if deployment.get(host, "redis_tls") is not True:
-            continue
-        if deployment.mode in ("sentinel", "cluster"):
-            wrong = f"it is not there for cache_mode {deployment.mode} yet"
-            yield Finding(host, "redis_tls", True, wrong, "set it to false")
-            continue
-        for name in ("redis_tls_cert_file", "redis_tls_key_file", "redis_tls_ca_file"):
-            path = deployment.get(host, name)
-            if not isinstance(path, str) or not path.startswith("/"):
-                wrong = "redis_tls is true and this is empty" if not path else "it is no absolute path"
-                yield Finding(host, name, path or NOTHING, wrong, "write the path of a file on the Redis host")
-    if deployment.mode not in ("sentinel", "cluster", "locmem"):
-        for host in deployment.apps:
-            path = deployment.get(host, "django_app_redis_ca_file")
-            if any(deployment.get(node, "redis_tls") is True for node in deployment.nodes) and not path:
-                wrong = "the servers have redis_tls, and Django would not trust their certificates"
-                fix = "write the path of the authority's file on the Django host"
-                yield Finding(host, "django_app_redis_ca_file", NOTHING, wrong, fix)
 
 
 def rights(deployment: Deployment) -> Iterator[Finding]:

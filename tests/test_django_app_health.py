@@ -192,6 +192,36 @@ def test_front_page_with_the_cache_down(get: Get, down: dict[str, Any]) -> None:
     assert response.content.decode().count("does not answer: ConnectionError") == 2
 
 
+# What the rest of the world sees.
+
+# As a client on another machine, and as one whose request the web server on this machine hands on.
+REMOTE = [{"REMOTE_ADDR": "192.0.2.7"}, {"HTTP_X_FORWARDED_PROTO": "https"}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}]
+
+
+@pytest.mark.parametrize("remote", REMOTE)
+def test_others_see_no_internals(leader: RedisServer, down: dict[str, Any], remote: dict[str, Any]) -> None:
+    client = Client(**remote)
+    with override_settings(DEBUG=False, CACHES={**caches(leader), "spare": down["default"]}):
+        ready, page = client.get("/readyz"), client.get("/")
+    assert (ready.status_code, ready.json()) == (503, {"status": "error"})
+    assert page.status_code == 200
+    assert "A cache does not answer." in page.content.decode()
+    for text in ("locmem", "builtin", "spare", "dj_session", BUILTIN, "shop", "Error", "manage.py"):
+        assert text not in page.content.decode()
+
+
+def test_an_error_page_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_aliases: Any) -> None:
+        raise redis.ConnectionError(f"redis://app:{PASSWORD}@192.0.2.1:6379")
+
+    monkeypatch.setattr("frontpage.views.probe_all", fail)
+    with override_settings(DEBUG=False):
+        response = Client(raise_request_exception=False).get("/")
+    assert response.status_code == 500
+    for text in (PASSWORD, "redis", "192.0.2.1", "Traceback"):
+        assert text not in response.content.decode()
+
+
 # The client that outlives its servers.
 
 

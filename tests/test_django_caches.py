@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import string
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +12,27 @@ from typing import Any
 
 import pytest
 import redis
+from ansible.module_utils.redis_acl import UNKNOWN, app_rules, rules
 from ansible.module_utils.redis_client import quote
 from django.core.cache import CacheHandler
 from django.test import override_settings
 from django.utils.module_loading import import_string
-from django_caches import COMPRESSORS, CONNECTION, CacheSettingsError, FilterModule, django_caches
+from django_caches import (
+    COMPRESSORS,
+    CONNECTION,
+    RESILIENT_DEFAULTS,
+    CacheSettingsError,
+    FilterModule,
+    django_caches,
+)
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from to_python import to_python
 
 from cachestack.aliases import get_aliases
 from cachestack.cachecheck.runner import OK, run_operations
-from conftest import Certificate
-from servers import SERVICE, Farm, RedisServer, RedisServerFactory, free_port
+from cachestack.resilient.options import parse
+from conftest import Certificate, TLSFront
+from servers import SERVICE, Farm, RedisServer, RedisServerFactory, free_port, wait_for
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 
@@ -40,7 +50,7 @@ FLAVOURS: list[tuple[str, dict[str, Any]]] = [
     (BUILTIN, {}),
     *((client, {"compressor": compressor}) for client in (DJANGO_REDIS, RESILIENT) for compressor in COMPRESSORS),
     (RESILIENT, {"serializer": "json"}),
-    (RESILIENT, {"serializer": "signed"}),
+    (RESILIENT, {"serializer": "pickle"}),
     (BUILTIN, {"options": {"serializer": "django.core.signing.JSONSerializer"}}),
     (DJANGO_REDIS, {"options": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}}),
 ]
@@ -48,7 +58,7 @@ FLAVOUR_NAMES = [
     "builtin",
     *(f"{client}+{compressor}" for client in (DJANGO_REDIS, RESILIENT) for compressor in COMPRESSORS),
     "resilient+json",
-    "resilient+signed",
+    "resilient+pickle",
     "builtin+json",
     "dr+json",
 ]
@@ -56,7 +66,12 @@ CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS, RESILIENT])
 # Those that take redis-py's options as they are.
 THIN_CLIENTS = pytest.mark.parametrize("client", [BUILTIN, DJANGO_REDIS])
 # Makes the client `resilient` show its errors, and at once.
-STRICT = {"on_error": "raise", "options": {"retry_deadline": 0, "socket_timeout": 5, "socket_connect_timeout": 5}}
+STRICT: dict[str, Any] = {
+    "on_error": "raise",
+    "options": {"retry_deadline": 0, "socket_timeout": 5, "socket_connect_timeout": 5},
+}
+# The same, with the time to ask Sentinels, or a cluster.
+PATIENT = {"on_error": "raise", "options": {**STRICT["options"], "retry_deadline": 2}}
 
 PRINTABLE = "".join(chr(code) for code in range(32, 127))
 PASSWORDS = [
@@ -219,7 +234,8 @@ def test_numbers_are_numbers_and_words_are_words(mode: str, client: str, compres
 def test_a_password_printed_in_place_is_the_same_again(client: str, password: str) -> None:
     caches = django_caches({"default": {}}, "standalone", client, [node()], password)
     assert settings_of(to_python(caches)) == caches
-    assert caches["default"]["OPTIONS"]["PASSWORD" if client == DJANGO_REDIS else "password"] == password
+    options = caches["default"]["OPTIONS"]
+    assert options.get("CONNECTION_POOL_KWARGS", options)["password"] == password
 
 
 @CLIENTS
@@ -336,7 +352,7 @@ def test_tls_checks_the_certificate_and_its_name(client: str, ca_file: str | Non
     (pool,) = pools_of(loaded(setting))
     assert pool.connection_class is SSLConnection
     given = {key: value for key, value in pool.connection_kwargs.items() if key.startswith("ssl_")}
-    checks = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    checks = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
     assert given == ({**checks, "ssl_ca_certs": ca_file} if ca_file else checks)
 
 
@@ -355,6 +371,16 @@ def test_options_win_and_keep_their_types(client: str) -> None:
     connection = pool.make_connection()
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.25, 3.5)
     assert (pool.max_connections, connection.retry_on_timeout, int(connection.protocol)) == (3, True, 3)
+
+
+def test_what_is_not_written_is_the_clients_own_default() -> None:
+    options = rendered({}, "standalone", RESILIENT, [node()])["OPTIONS"]
+    assert set(options) == {"db", "on_error"}
+    own = parse("server", "redis://a", {"OPTIONS": options}, "default")
+    assert {word: getattr(own, word) for word in RESILIENT_DEFAULTS} == RESILIENT_DEFAULTS
+    for word, value in RESILIENT_DEFAULTS.items():
+        assert word not in rendered({word: value}, "standalone", RESILIENT, [node()])["OPTIONS"]
+    assert rendered({"serializer": "pickle"}, "standalone", RESILIENT, [node()])["OPTIONS"]["serializer"] == "pickle"
 
 
 def test_options_in_capitals_are_those_of_django_redis() -> None:
@@ -467,7 +493,7 @@ def test_key_prefixes(leader: RedisServer, client: str, prefix: str) -> None:
     assert cache.get("key") == "value"
     (key,) = leader.client(5).keys()
     assert key == cache.make_key("key").encode()
-    assert cache.key_prefix == f"{prefix}/{client}"
+    assert cache.key_prefix == f"{prefix}/{client}{'/signed' if client == RESILIENT else ''}"
 
 
 # Sentinel and Cluster.
@@ -639,7 +665,7 @@ def test_cachecheck_passes_on_a_cluster(farm: Farm) -> None:
 
 
 @CLIENTS
-def test_tls(leader: RedisServer, certificate: Certificate, tls_front: Callable[[int], int], client: str) -> None:
+def test_tls(leader: RedisServer, certificate: Certificate, tls_front: TLSFront, client: str) -> None:
     place = {"address": certificate.name, "port": tls_front(leader.port), "tls": True}
 
     def cache(ca_file: Path, **changes: Any) -> Any:
@@ -653,6 +679,153 @@ def test_tls(leader: RedisServer, certificate: Certificate, tls_front: Callable[
         cache(certificate.other_ca_file).get("key")
     with pytest.raises(redis.ConnectionError, match="certificate is not valid for '127"):
         cache(certificate.ca_file, address="127.0.0.1").get("key")
+
+
+# TLS everywhere, and a user who may do no more than his cache does.
+
+Closed = Callable[..., dict[str, Any]]
+CLOSED = pytest.mark.parametrize(
+    ("mode", "client"),
+    [
+        *itertools.product(("standalone", "replication"), (BUILTIN, DJANGO_REDIS, RESILIENT)),
+        ("sentinel", DJANGO_REDIS),
+        ("sentinel", RESILIENT),
+        ("cluster", RESILIENT),
+    ],
+)
+
+
+@pytest.fixture
+def closed(farm: Farm, certificate: Certificate, tls_front: TLSFront) -> Closed:
+    """Start the servers of a mode, with the user `app` for a client. Return the arguments of `rendered`.
+
+    Data nodes have the certificate `file`; they and the Sentinels tell no address but those with TLS.
+    """
+
+    def start(mode: str, client: str, file: Path = certificate.address_file) -> dict[str, Any]:
+        servers = farm.cluster(primaries=2) if mode == "cluster" else farm.replicated(replicas=mode != "standalone")
+        ports = {server.port: tls_front(server.port, file) for server in servers}
+        allowed = rules("app", UNKNOWN, app_rules([client], mode == "cluster", ["dj/*"], []))
+        for server in servers:
+            server.ask("ACL SETUSER", "app", "on", f">{PRINTABLE}", *allowed)
+            if mode == "cluster":
+                server.client().config_set("cluster-announce-port", ports[server.port])
+        for server in servers[1:] if mode != "cluster" else ():
+            server.client().config_set("replica-announce-port", ports[server.port])
+            server.client().replicaof(server.host, str(ports[servers[0].port]))
+            assert server.wait_until_ready()
+        if mode == "cluster":
+            told = set(ports.values())
+            assert wait_for(lambda: all(told == _told_by(server) for server in servers))
+        nodes = [node(server, port=ports[server.port], tls=True) for server in servers]
+        arguments = {"nodes": nodes, "username": "app", "password": PRINTABLE, "ca_file": str(certificate.ca_file)}
+        return {**arguments, **(watching(ports[servers[0].port]) if mode == "sentinel" else {})}
+
+    def watching(port: int) -> dict[str, Any]:
+        farm.sentinels(farm.servers[0], password=SENTINELS_PASSWORD)
+        sentinels = farm.servers[-3:]
+        for server in sentinels:
+            allowed = ("-@all", "+sentinel|masters", "+sentinel|slaves", "+client|setinfo")
+            server.ask("ACL SETUSER", "app", "on", f">{SENTINELS_PASSWORD}x", *allowed)
+            server.ask("SENTINEL REMOVE", SERVICE)
+            server.ask("SENTINEL MONITOR", SERVICE, server.host, port, 2)
+        assert wait_for(lambda: all(s.ask("SENTINEL MASTERS")[SERVICE]["num-slaves"] == 1 for s in sentinels))
+        fronts = [tls_front(server.port, certificate.address_file) for server in sentinels]
+        return {
+            "sentinels": [{"name": "s", "address": sentinels[0].host, "port": front, "tls": True} for front in fronts],
+            "service": SERVICE,
+            "sentinel_username": "app",
+            "sentinel_password": f"{SENTINELS_PASSWORD}x",
+        }
+
+    return start
+
+
+def _told_by(server: RedisServer) -> set[int]:
+    """The ports that a node of a cluster tells its clients."""
+    return {told[1] for _, _, *nodes in server.ask("CLUSTER SLOTS") for told in nodes}
+
+
+@CLOSED
+def test_every_operation_is_allowed_and_no_other_needed(closed: Closed, farm: Farm, mode: str, client: str) -> None:
+    arguments = closed(mode, client)
+    aliases: dict[str, dict[str, Any]] = {
+        "leader": {"read_from": "leader", "key_prefix": "dj/leader"},
+        "replicas": {"read_from": "replicas", "key_prefix": "dj/replicas"},
+    }
+    caches = {name: rendered(alias, mode, client, **arguments) for name, alias in aliases.items()}
+    run_every_operation(caches)
+    loaded(caches["leader"]).clear()
+    denied = [(server.port, entry) for server in farm.servers for entry in server.ask("ACL LOG")]
+    assert denied == []
+
+
+@CLOSED
+def test_another_authority_and_another_user_are_refused(
+    closed: Closed, certificate: Certificate, mode: str, client: str
+) -> None:
+    arguments = closed(mode, client)
+
+    def cache(**changes: Any) -> Any:
+        forget_pools()
+        return loaded(rendered(PATIENT if client == RESILIENT else {}, mode, client, **{**arguments, **changes}))
+
+    cache().set("key", "value")
+    # What redis-py says of Sentinels does not name the reason.
+    words = "names a leader|No master found" if mode == "sentinel" else "certificate verify failed"
+    with pytest.raises(redis.ConnectionError, match=words):
+        cache(ca_file=str(certificate.other_ca_file)).get("key")
+    for word in ("username", *(["sentinel_username"] if mode == "sentinel" else [])):
+        with pytest.raises(redis.ConnectionError):
+            cache(**{word: "nobody"}).get("key")
+
+
+@CLOSED
+def test_a_certificate_for_another_name_is_refused(
+    closed: Closed, certificate: Certificate, mode: str, client: str
+) -> None:
+    """Where servers are found at run time, those; the first ones have the right name."""
+    arguments = closed(mode, client, certificate.file)
+    if mode == "cluster":
+        arguments["nodes"] = [{**each, "address": certificate.name} for each in arguments["nodes"]]
+    cache = loaded(rendered(PATIENT if client == RESILIENT else {}, mode, client, **arguments))
+    with pytest.raises(redis.ConnectionError, match="certificate is not valid for '127"):
+        cache.get("key")
+
+
+def test_what_sentinel_is_told_of_tls_and_users() -> None:
+    sentinels = [{"name": "a", "address": "192.0.2.1", "port": 26379, "tls": True}]
+    arguments = {"sentinels": sentinels, "sentinel_username": "app", "sentinel_password": "x", "ca_file": "/ca.pem"}
+    login = {"username": "app", "password": "x"}
+    ours = rendered({}, "sentinel", RESILIENT, [node(tls=True)], **arguments)
+    assert ours["LOCATION"] == ["rediss://mymaster"]
+    assert ours["OPTIONS"]["sentinel_kwargs"] == {"ssl": True, "ssl_ca_certs": "/ca.pem", **login}
+    assert "username" not in ours["OPTIONS"], "it has no password"
+    theirs = rendered({}, "sentinel", DJANGO_REDIS, [node(tls=True)], **arguments)
+    # rediss:// would make connections that ask no Sentinel.
+    assert theirs["LOCATION"] == ["redis://mymaster/0?is_master=1"]
+    checks = {
+        "ssl": True,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_min_version": 771,
+        "ssl_ca_certs": "/ca.pem",
+    }
+    for options, wanted in (("CONNECTION_POOL_KWARGS", checks), ("SENTINEL_KWARGS", {**checks, **login})):
+        given = theirs["OPTIONS"][options]
+        assert {key: given[key] for key in given if key.startswith("ssl") or key in login} == wanted
+
+
+@CLIENTS
+def test_a_socket_beside_tls_has_no_options_of_it(client: str) -> None:
+    """And where only one server has a socket, all are reached with TLS: they have the same options."""
+    nodes = [node(tls=True, socket="/run/redis.sock"), node(tls=True, address="192.0.2.2", role="replica")]
+    alone = rendered({}, "standalone", client, nodes[:1], ca_file="/ca.pem")
+    assert [url.partition(":")[0] for url in alone["LOCATION"]] == ["unix"]
+    assert "ssl_" not in repr(alone)
+    both = rendered({"read_from": "replicas"}, "replication", client, nodes, ca_file="/ca.pem")
+    assert [url.partition(":")[0] for url in both["LOCATION"]] == ["rediss", "rediss"]
+    assert [pool.connection_class for pool in pools_of(loaded(both))] == [SSLConnection] * 2
 
 
 # A change of what decides the bytes of a value.

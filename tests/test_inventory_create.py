@@ -141,7 +141,7 @@ def test_it_passes_the_check_as_it_is_and_with_all_that_it_offers(mode: str, cli
 @pytest.mark.parametrize(("mode", "client"), PAIRS)
 def test_it_has_what_was_asked_for_and_the_secrets_of_its_mode(mode: str, client: str) -> None:
     asked = wanted(*words(mode, client, DOMAIN="www.example.com, .example.org"))
-    secrets = {"django_app_secret_key", *(["redis_password"] if mode != "locmem" else [])}
+    secrets = {"django_app_secret_key", *(["redis_password", "redis_admin_password"] if mode != "locmem" else [])}
     secrets |= {"redis_sentinel_password"} if mode == "sentinel" else set()
     main = yaml.safe_load(create.main_yml(asked))
     assert set(main) == {"cache_mode", *secrets, "django_app_allowed_hosts", *(["cache_client"] if client else [])}

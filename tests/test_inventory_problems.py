@@ -22,6 +22,7 @@ ALL = {
     "cache_mode": "replication",
     "redis_password": "{{ vault_redis_password }}",
     "vault_redis_password": PASSWORD,
+    "redis_admin_password": f"admin-{PASSWORD}",
     "django_app_secret_key": PASSWORD * 2,
 }
 

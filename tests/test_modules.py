@@ -21,17 +21,21 @@ from typing import Any
 import pytest
 import yaml
 from ansible.library import (
+    certificate_authority,
     host_probe,
     redis_binary,
+    redis_certificate,
     redis_cluster,
     redis_command,
     redis_config,
+    redis_exporter_probe,
     redis_follow,
-    redis_password,
     redis_role,
     redis_sentinel,
     redis_sentinel_info,
     redis_switchover,
+    redis_users,
+    security_probe,
     service_probe,
     source_archive,
 )
@@ -42,26 +46,30 @@ from ansible.module_utils.redis_client import (
     RedisError,
     ask_role,
     connect,
+    credentials,
     quote,
-    read_directive,
 )
 from ansible.module_utils.testing import patch_module_args
 
 from conftest import PROJECT, Certificate
-from servers import Farm, RedisServer, RedisServerFactory, free_port
+from servers import Farm, RedisServer, RedisServerFactory, free_port, server_binary
 
 MODULES = [
+    certificate_authority,
     host_probe,
     redis_binary,
+    redis_certificate,
     redis_cluster,
     redis_command,
     redis_config,
+    redis_exporter_probe,
     redis_follow,
-    redis_password,
     redis_role,
     redis_sentinel,
     redis_sentinel_info,
     redis_switchover,
+    redis_users,
+    security_probe,
     service_probe,
     source_archive,
 ]
@@ -310,7 +318,7 @@ def test_ask_role_of_a_replica(leader: RedisServer, replica: RedisServer, auth_f
 
 def about(server: RedisServer) -> dict[str, Any]:
     info = server.client().info("server")
-    return {"server": "valkey", "version": info["valkey_version"], "cluster": False}
+    return {"server": "valkey", "version": info["valkey_version"], "cluster": False, "days_left": None}
 
 
 def test_ask_role_of_a_node_of_a_cluster(farm: Farm) -> None:
@@ -479,71 +487,162 @@ def test_redis_follow_wants_address_and_port_together(run: Run) -> None:
     assert "leader_address, leader_port" in run(redis_follow, port=1, leader_address="x")["msg"]
 
 
-# redis_password
+# redis_users
 
 
-def test_redis_password_before_the_server_runs(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "auth.conf"
-    asked: dict[str, Any] = {"port": free_port(), "auth_file": str(path), "password": PASSWORD, "mode": "0640"}
-    assert run(redis_password, check=True, **asked)["changed"] is True
+USERS = {"admin": PASSWORD, "app": "app's", "replica": 're"plica', "monitor": "figures"}
+
+
+@pytest.fixture
+def users_of(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """What redis_users is asked, of a server or of none, with other words."""
+
+    def asked(server: RedisServer | None = None, **more: Any) -> dict[str, Any]:
+        place = {"port": server.port if server else free_port(), "auth_file": str(tmp_path / "auth.conf")}
+        words = {"program": str(server_binary()), "passwords": USERS, "clients": ["builtin"], "keys": ["dj/*"]}
+        return {**place, **words, **more}
+
+    return asked
+
+
+def test_redis_users_before_the_server_runs(run: Run, users_of: Callable[..., dict[str, Any]]) -> None:
+    asked = users_of(mode="0640")
+    path = Path(asked["auth_file"])
+    assert run(redis_users, check=True, **asked)["changed"] is True
     assert not path.exists()
-    result = run(redis_password, **asked)
-    assert result["changed"] is True
-    assert PASSWORD not in str(result)
-    assert read_directive(str(path), "requirepass") == read_directive(str(path), "masterauth") == PASSWORD
+    result = run(redis_users, **asked)
+    assert (result["changed"], result["unfinished"]) == (True, False)
+    for password in USERS.values():
+        assert password not in str(result)
+    assert credentials(str(path)) == ("admin", PASSWORD)
     assert path.stat().st_mode & 0o777 == 0o640
     for check in (False, True):
-        assert run(redis_password, check=check, **asked)["changed"] is False
+        assert run(redis_users, check=check, **asked)["changed"] is False
     path.chmod(0o644)
-    result = run(redis_password, **asked)
-    assert (result["changed"], result["is_new"]) == (True, False)
+    assert run(redis_users, **asked)["changed"] is True
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def may(server: RedisServer, user: str, password: str, *command: str) -> str:
+    """What a server says to a user's command, the first word of an error."""
+    with RedisClient(server.host, server.port) as client:
+        try:
+            client.command("AUTH", *filter(None, (user, password)))
+            return str(client.command(*command))
+        except RedisError as error:
+            return str(error).split()[0]
+
+
+def test_redis_users_of_a_running_server(run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]) -> None:
+    """They come without a restart, and a run that told the server and did not write the file is done again."""
+    server = farm.server("old")
+    asked = users_of(server)
+    path = Path(asked["auth_file"])
+    for _ in range(2):
+        path.write_text('requirepass "old"\n')
+        assert run(redis_users, check=True, **asked)["changed"] is True
+        assert run(redis_users, **asked)["changed"] is True
+    assert run(redis_users, **asked)["changed"] is False
+    assert may(server, "", "old", "PING") == "WRONGPASS"
+    assert may(server, "app", USERS["app"], "SET", "dj/builtin:1:x", "1") == "OK"
+    assert may(server, "app", USERS["app"], "SET", "other:1:x", "1") == "NOPERM"
+    for command in ("KEYS *", "CONFIG GET *", "FLUSHALL", "EVAL 1 0", "ACL LIST", "INFO", "REPLICAOF NO ONE", "SAVE"):
+        assert may(server, "app", USERS["app"], *command.split()) == "NOPERM", command
+    assert may(server, "monitor", USERS["monitor"], "CONFIG", "GET", "masterauth") == "NOPERM"
+    assert may(server, "replica", USERS["replica"], "GET", "dj/x") == "NOPERM"
+
+
+def test_redis_users_keeps_former_ways_in_until_clients_have_the_new_ones(
+    run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]
+) -> None:
+    server = farm.server("old")
+    asked = users_of(server, finish=False)
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    assert run(redis_users, **asked)["unfinished"] is True
+    assert may(server, "", "old", "GET", "x") == "None"
+    changed = {**asked, "passwords": {**USERS, "app": "next"}, "keys": ["shop/*"]}
+    assert run(redis_users, **changed)["unfinished"] is True
+    for password in (USERS["app"], "next"):
+        assert may(server, "app", password, "GET", "dj/x") == may(server, "app", password, "GET", "shop/x") == "None"
+    finished = run(redis_users, **{**changed, "finish": True})
+    assert (finished["changed"], finished["unfinished"]) == (True, False)
+    assert may(server, "", "old", "GET", "x") == may(server, "app", USERS["app"], "GET", "shop/x") == "WRONGPASS"
+    assert may(server, "app", "next", "GET", "dj/x") == "NOPERM"
+    assert run(redis_users, **changed)["unfinished"] is False
+
+
+def test_redis_users_gives_back_what_somebody_changed(
+    run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]
+) -> None:
+    server = farm.server("old")
+    asked = users_of(server)
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    run(redis_users, **asked)
+    for command in (["ACL", "SETUSER", "app", "~*", "+@all"], ["CONFIG", "SET", "masterauth", ""]):
+        with RedisClient(server.host, server.port) as admin:
+            admin.command("AUTH", "admin", PASSWORD)
+            admin.command(*command)
+        assert run(redis_users, **asked)["changed"] is True
+        assert run(redis_users, **asked)["changed"] is False
+    assert may(server, "app", USERS["app"], "INFO") == "NOPERM"
+    with RedisClient(server.host, server.port) as admin:
+        admin.command("AUTH", "admin", PASSWORD)
+        admin.command("ACL", "DELUSER", "replica")
+    assert run(redis_users, check=True, **asked)["changed"] is True
 
 
 @pytest.mark.parametrize("before", ["", "old"])
-def test_redis_password_of_a_running_server(
-    run: Run, redis_server: RedisServerFactory, tmp_path: Path, before: str
+def test_redis_users_with_one_password(
+    run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]], before: str
 ) -> None:
-    """It is changed without a restart, and again after a run that told the server and did not write the file."""
-    server = redis_server(password=before)
-    path = tmp_path / "auth.conf"
-    old_file = f"requirepass {quote(before)}\n"
-    asked: dict[str, Any] = {"port": server.port, "auth_file": str(path), "password": PASSWORD}
-    for _ in range(2):
-        path.write_text(old_file)
-        assert run(redis_password, check=True, **asked)["changed"] is True
-        assert path.read_text() == old_file
-        assert run(redis_password, **asked)["changed"] is True
-        with connect(params(server, str(path))) as connection:
-            for name in ("requirepass", "masterauth"):
-                assert connection.command("CONFIG", "GET", name) == [name, PASSWORD]
+    server = farm.server(before)
+    asked = users_of(server, passwords={"default": PASSWORD})
+    Path(asked["auth_file"]).write_text(f"requirepass {quote(before)}\n")
+    assert run(redis_users, check=True, **asked)["changed"] is True
+    assert run(redis_users, **asked)["changed"] is True
+    assert run(redis_users, **asked)["changed"] is False
+    assert credentials(asked["auth_file"]) == ("", PASSWORD)
+    with connect(params(server, asked["auth_file"])) as connection:
+        for name in ("requirepass", "masterauth"):
+            assert connection.command("CONFIG", "GET", name) == [name, PASSWORD]
+        connection.command("CONFIG", "SET", "masterauth", "")
+    assert run(redis_users, check=True, **asked)["changed"] is True
     with RedisClient(server.host, server.port) as stranger, pytest.raises(RedisError, match=r"^NOAUTH "):
         stranger.command("PING")
-    server.stop()
 
 
-def test_redis_password_that_somebody_took_away_is_set_again(run: Run, farm: Farm, tmp_path: Path) -> None:
-    server = farm.server(PASSWORD)
-    asked: dict[str, Any] = {"port": server.port, "auth_file": str(tmp_path / "auth.conf"), "password": PASSWORD}
-    (tmp_path / "auth.conf").write_text(f"requirepass {quote(PASSWORD)}\n")
-    run(redis_password, **asked)
-    server.client().config_set("masterauth", "")
-    assert run(redis_password, check=True, **asked)["changed"] is True
-    assert run(redis_password, **asked)["changed"] is True
-    assert server.client().config_get("masterauth")["masterauth"] == PASSWORD
-    assert run(redis_password, **asked)["changed"] is False
+def test_redis_users_are_taken_away_again(run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]) -> None:
+    server = farm.server("old")
+    asked = users_of(server)
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    run(redis_users, **asked)
+    without = {**asked, "passwords": {"default": "one"}}
+    assert run(redis_users, **{**without, "finish": False})["unfinished"] is True
+    assert may(server, "app", USERS["app"], "GET", "dj/x") == may(server, "", "one", "GET", "dj/x") == "None"
+    run(redis_users, **without)
+    assert may(server, "app", USERS["app"], "GET", "dj/x") == "WRONGPASS"
 
 
-def test_redis_password_of_a_server_that_nobody_knows_the_password_of(
-    run: Run, leader: RedisServer, tmp_path: Path
+def test_redis_users_of_a_server_that_nobody_knows_the_password_of(
+    run: Run, leader: RedisServer, users_of: Callable[..., dict[str, Any]]
 ) -> None:
-    path = tmp_path / "auth.conf"
-    path.write_text('requirepass "wrong"\n')
-    result = run(redis_password, port=leader.port, auth_file=str(path), password="opensesame")
+    asked = users_of(leader, passwords={"default": "opensesame"})
+    Path(asked["auth_file"]).write_text('requirepass "wrong"\n')
+    result = run(redis_users, **asked)
     assert result["failed"]
-    assert result["msg"].startswith(f"the server on port {leader.port} does not take the new password: WRONGPASS ")
+    assert result["msg"].startswith(f"the server on port {leader.port} does not take its users: WRONGPASS ")
     assert "opensesame" not in str(result)
-    assert path.read_text() == 'requirepass "wrong"\n'
+    assert Path(asked["auth_file"]).read_text() == 'requirepass "wrong"\n'
+
+
+def test_redis_users_refuses_a_rule_that_the_server_does_not_know(
+    run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]
+) -> None:
+    asked = users_of(farm.server("old"), app_rules=["+nonsense"])
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    result = run(redis_users, **asked)
+    assert "'+nonsense'" in result["msg"]
+    assert Path(asked["auth_file"]).read_text() == 'requirepass "old"\n'
 
 
 # redis_command
@@ -1022,8 +1121,8 @@ def test_the_documentation_is_that_of_the_arguments(module: ModuleType, monkeypa
     assert documented["module"] == module.__name__.rpartition(".")[2]
     assert set(documented["options"]) == set(spec)
     for name, option in documented["options"].items():
-        assert set(option) <= {"description", "type", "required", "default", "elements"}, name
-        for key in ("type", "required", "default", "elements"):
+        assert set(option) <= {"description", "type", "required", "default", "elements", "choices"}, name
+        for key in ("type", "required", "default", "elements", "choices"):
             assert option.get(key) == spec[name].get(key), f"{name}: {key}"
     assert yaml.safe_load(module.EXAMPLES)
     for name, value in yaml.safe_load(getattr(module, "RETURN", "{}")).items():

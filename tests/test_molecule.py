@@ -127,10 +127,19 @@ def test_a_secret_in_the_log_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(run, "PROJECT", tmp_path)
     secrets = tmp_path / "inventories" / "locmem" / "secrets"
     secrets.mkdir(parents=True)
-    (secrets / "secret_key").write_text("opensesame\n")
-    (secrets / "unused").write_text("")
-    (tmp_path / "locmem.log").write_text("+SECRET_KEY = 'opensesame'\n")
-    assert run.leaked_secrets(run.Scenario("locmem")) == ["the log shows secret_key"]
+    (secrets / "secret_key.txt").write_text("opensesame" * 3 + "\n")
+    (secrets / "unused.txt").write_text("")
+    (secrets / "tls").mkdir()
+    for name in ("ca", "redis-1"):
+        lines = ("-----BEGIN PRIVATE KEY-----", f"the secret key of {name}", "-----END PRIVATE KEY-----")
+        (secrets / "tls" / f"{name}.key").write_text("\n".join(lines) + "\n")
+    (secrets / "tls" / "ca.crt").write_text("nothing secret at all\n")
+    (tmp_path / "locmem.log").write_text(
+        f"+SECRET_KEY = '{'opensesame' * 3}'\n-----BEGIN PRIVATE KEY-----\nnothing secret at all\n"
+    )
+    assert run.leaked_secrets(run.Scenario("locmem")) == ["the log shows secret_key.txt"]
+    (tmp_path / "locmem.log").write_text("+the secret key of ca\n")
+    assert run.leaked_secrets(run.Scenario("locmem")) == ["the log shows ca.key"]
 
 
 @pytest.mark.parametrize(

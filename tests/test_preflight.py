@@ -15,10 +15,11 @@ from preflight import inventory as inventory_module
 from preflight.inventory import Inventory
 from preflight.problems import ERROR, WARNING, Problem, Rule, as_text, problems, shown
 from preflight.rules import RULES, inventory_problems
-from preflight.rules_servers import SHARED
+from preflight.rules_servers import EXPORTER_PORT, SHARED
 from preflight.specs import options
 
 PASSWORD = "a-Password-of-40-characters-that-is-fine"
+ADMIN_PASSWORD, SENTINEL_PASSWORD = f"admin-{PASSWORD}", f"sentinel-{PASSWORD}"
 KEY = "a key that has fifty characters or more and is not django's"
 BUILTIN_PATH = "django.core.cache.backends.redis.RedisCache"
 Given = tuple[dict[str, dict[str, Any]], dict[str, list[str]]]
@@ -28,7 +29,12 @@ def given(mode: str, redis: int, sentinels: int = 0, **common: Any) -> Given:
     """Hosts redis-1... and app-1; the first of the Redis hosts have the Sentinels."""
     names = [f"redis-{number}" for number in range(1, max(redis, sentinels) + 1)]
     groups = {"redis": names[:redis], "redis_sentinel": names[:sentinels], "django_app": ["app-1"]}
-    secrets = {"redis_password": PASSWORD, "redis_sentinel_password": PASSWORD, "django_app_secret_key": KEY}
+    secrets = {
+        "redis_password": PASSWORD,
+        "redis_admin_password": ADMIN_PASSWORD,
+        "redis_sentinel_password": SENTINEL_PASSWORD,
+        "django_app_secret_key": KEY,
+    }
     hosts = {
         name: {"cache_mode": mode, "ansible_host": f"192.0.2.{number}", **secrets, **copy.deepcopy(common)}
         for number, name in enumerate([*names, "app-1"], 11)
@@ -89,6 +95,10 @@ def caches(location: Any = "redis://192.0.2.11:6379", backend: str = BUILTIN_PAT
     )
 
 
+def two_of_a_machine(**common: Any) -> Given:
+    return changed(given("replication", 2, **common), "redis-2", ansible_host="192.0.2.11", redis_port=6380)
+
+
 def two_deployments() -> Given:
     names = ("a-1", "a-2", "b-1", "b-2", "a-app", "b-app")
     hosts = {
@@ -97,6 +107,7 @@ def two_deployments() -> Given:
             "ansible_host": name,
             "cache_redis_group": f"redis_{name[0]}",
             "redis_password": PASSWORD,
+            "redis_admin_password": ADMIN_PASSWORD,
             "django_app_secret_key": KEY,
         }
         for name in names
@@ -158,6 +169,50 @@ RIGHT: dict[str, Given] = {
     "a pool that waits": options_of("builtin", pool_class="redis.BlockingConnectionPool", timeout=3),
     "an address of a port": standalone(redis_bind="192.0.2.11 -::1"),
     "a CACHES of one's own": caches(["redis://192.0.2.11:6379/1"], OPTIONS={"socket_timeout": 2}, TIMEOUT=None),
+    "Sentinels with TLS in a CACHES of one's own": standalone(
+        cache_client="django_redis",
+        django_app_session_alias="",
+        django_app_caches={
+            "default": {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": ["redis://shop/1?is_master=1"],
+                "OPTIONS": {
+                    "SENTINELS": [["192.0.2.1", 26379]],
+                    "CONNECTION_POOL_KWARGS": {"ssl": True, "ssl_ca_certs": "/ca"},
+                },
+            }
+        },
+    ),
+    "TLS by the bundle's authority": given("sentinel", 3, 3, redis_tls=True),
+    "TLS of a cluster": given("cluster", 6, redis_tls=True, redis_tls_days=90),
+    "TLS with files of one's own": given(
+        "replication",
+        3,
+        redis_tls=True,
+        redis_tls_cert_file="/etc/tls/redis.pem",
+        redis_tls_key_file="/etc/tls/redis.key",
+        redis_tls_ca_file="/etc/tls/ca.pem",
+        django_app_redis_ca_file="/etc/tls/ca.pem",
+    ),
+    "more rules for Django's user": standalone(
+        redis_app_rules=["~queue:*", "%R~stock:*", "&news", "+lpush", "-flushdb", "+@list", "+client|id", "allchannels"]
+    ),
+    "a server with a socket alone": standalone(
+        ansible_connection="local", redis_socket="/run/redis-6379/redis.sock", redis_tcp=False, redis_socket_group="www"
+    ),
+    "exporters": two_of_a_machine(redis_exporter_enabled=True),
+    "an exporter that is not wanted": two_of_a_machine(redis_exporter_port=9121),
+    "a firewall": given(
+        "sentinel",
+        3,
+        3,
+        firewall_enabled=True,
+        firewall_allow=["192.0.2.7", "198.51.100.0/24", "2001:db8::/64"],
+        firewall_monitoring=["192.0.2.8"],
+        firewall_web=["0.0.0.0/0"],
+    ),
+    "web servers": standalone(django_app_proxies=["192.0.2.9", "2001:db8::/64"]),
+    "web servers of an older Django": standalone(django_app_proxies=["192.0.2.9"], django_app_django_version="4.2"),
     "another backend": caches("127.0.0.1:11211", "django.core.cache.backends.memcached.PyMemcacheCache"),
     "any directive": standalone(redis_config={"maxmemory-samples": 7, "save": ["900 1", "60 1000"], "hz": "20"}),
     "a directive of tomorrow": standalone(redis_config={"completely-new-thing": 1}),
@@ -248,8 +303,8 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     ),
     "somebody else's name": (
         "unknown-variable",
-        standalone(redis_exporter_image="x"),
-        ["redis_exporter_image", "another prefix"],
+        standalone(redis_insight_image="x"),
+        ["redis_insight_image", "another prefix"],
     ),
     "B17 no password": (
         "missing-secret",
@@ -268,6 +323,37 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(redis_password="hunter2!"),
         ["redis-1: redis_password", "8 characters", "32", "make secret"],
     ),
+    "no password of the roles": (
+        "missing-secret",
+        without(standalone(), "redis_admin_password"),
+        ["redis-1: redis_admin_password", "empty", "the roles need one of their own", "make secret"],
+    ),
+    "no password of the roles for a Sentinel": (
+        "missing-secret",
+        changed(given("sentinel", 2, 3), "redis-3", redis_admin_password=None),
+        ["redis-3: redis_admin_password", "empty"],
+    ),
+    "a short password of the roles": ("weak-secret", standalone(redis_admin_password="hunter2!"), ["8 characters"]),
+    "a SECRET_KEY that Django's check refuses": (
+        "weak-secret",
+        standalone(django_app_secret_key=KEY[:49]),
+        ["app-1: django_app_secret_key", "49 characters", "50"],
+    ),
+    "the roles' password in Django's hands": (
+        "weak-secret",
+        standalone(redis_admin_password=PASSWORD),
+        ["redis-1: redis_admin_password: it is the same as redis_password", "make secret"],
+    ),
+    "the servers' password for the Sentinels": (
+        "weak-secret",
+        given("sentinel", 3, 3, redis_sentinel_password=PASSWORD),
+        ["redis_sentinel_password: it is the same as redis_password"],
+    ),
+    "the roles' password for the Sentinels": (
+        "weak-secret",
+        given("sentinel", 3, 3, redis_sentinel_password=ADMIN_PASSWORD),
+        ["redis_sentinel_password: it is the same as redis_admin_password"],
+    ),
     "B18 a common password": ("weak-secret", standalone(redis_password="changeme" * 6), ["a common password"]),
     "one letter": ("weak-secret", standalone(redis_password="x" * 40), ["1 different character"]),
     "the key of startproject": (
@@ -285,6 +371,7 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(redis_config={"port": 7000}),
         ["redis_config.port: ", "write redis_port"],
     ),
+    "a user by redis_config": ("directive", standalone(redis_config={"user": "x on"}), ["write redis_app_rules"]),
     "a secret directive": ("directive", standalone(redis_config={"requirepass": "hunter2"}), ["write redis_password"]),
     "a directive with a slip": (
         "directive",
@@ -367,6 +454,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         options_of("builtin", parser_class="redis.connection.HiredisParser"),
         ["options.parser_class", "remove it"],
     ),
+    "options of TLS on a socket": (
+        "alias",
+        changed(options_of("builtin", ssl_ca_certs="/ca"), "redis-1", redis_tls=True, redis_socket="/run/redis.sock"),
+        ["ssl_ca_certs", "redis_tls"],
+    ),
     "options of TLS without TLS": ("alias", options_of("builtin", ssl_ca_certs="/ca"), ["ssl_ca_certs", "redis_tls"]),
     "a host with a scheme": (
         "settings",
@@ -402,6 +494,16 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         ["redis_bind = '192.0.2.11, 127.0.0.1'", "'192.0.2.11,' is no address", "with blanks"],
     ),
     "a bind that others cannot reach": ("bind", standalone(redis_bind="127.0.0.1 ::1"), ["other machines cannot"]),
+    "one port for two exporters": (
+        "same-port",
+        two_of_a_machine(redis_exporter_enabled=True, redis_exporter_port=9121),
+        ["redis-1 and redis-2 both use 192.0.2.11:9121", "redis_exporter_port"],
+    ),
+    "a server on the port that an exporter has by default": (
+        "same-port",
+        changed(two_of_a_machine(redis_exporter_enabled=True), "redis-1", redis_port=9122),
+        ["redis-2: redis_exporter_port = 9122: redis-1 and redis-2 both use 192.0.2.11:9122"],
+    ),
     "a port of two deployments": (
         "same-port",
         changed(two_deployments(), "b-1", ansible_host="a-1"),
@@ -450,6 +552,26 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         "socket",
         standalone(redis_socket="/run/redis-6379/redis.sock"),
         ["redis-1: redis_socket", "Django on app-1 cannot reach it"],
+    ),
+    "a server that Django cannot reach by its socket": (
+        "socket",
+        standalone(redis_socket="/run/redis-6379/redis.sock", redis_tcp=False),
+        ["redis-1: redis_socket", "Django on app-1 cannot reach it"],
+    ),
+    "a server that nobody reaches": (
+        "socket",
+        standalone(redis_tcp=False),
+        ["redis-1: redis_tcp = False: nobody could reach the server", "a redis_socket"],
+    ),
+    "servers without a port for each other": (
+        "socket",
+        changed(given("cluster", 6, redis_tcp=False), "redis-1", redis_socket="/run/redis-6379/redis.sock"),
+        ["redis-1: redis_tcp = False: the other servers could not reach it"],
+    ),
+    "a group of two words": (
+        "socket",
+        standalone(redis_socket_group="Web Users"),
+        ["redis-1: redis_socket_group = 'Web Users'", "no name for a group", "small letters"],
     ),
     "a socket without a path": ("socket", standalone(redis_socket="redis.sock"), ["no absolute path"]),
     "B22 two Sentinels": ("sentinels", given("sentinel", 3, 2), ["2 Sentinels", "loss of one", "wanted 3, 5"]),
@@ -507,14 +629,72 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     "B38 TLS without a certificate": (
         "tls",
         standalone(redis_tls=True, redis_tls_key_file="key.pem", django_app_redis_ca_file="/ca"),
-        ["redis_tls_cert_file", "this is empty", "redis_tls_key_file = 'key.pem'", "no absolute path"],
+        ["redis_tls_cert_file", "are given, this is not", "redis_tls_key_file = 'key.pem'", "no absolute path"],
     ),
     "TLS that Django does not trust": (
         "tls",
-        standalone(redis_tls=True),
+        standalone(redis_tls=True, redis_tls_cert_file="/c", redis_tls_key_file="/k", redis_tls_ca_file="/ca"),
         ["app-1: django_app_redis_ca_file", "would not trust"],
     ),
-    "TLS in a cluster": ("tls", given("cluster", 6, redis_tls=True), ["redis_tls = True", "cache_mode cluster"]),
+    "a certificate without its authority": (
+        "tls",
+        given("cluster", 6, redis_tls=True, redis_tls_cert_file="/c", redis_tls_key_file="/k"),
+        ["redis_tls_ca_file", "are given, this is not", "none of the three"],
+    ),
+    "certificates that are over at once": (
+        "tls",
+        given("sentinel", 3, 3, redis_tls=True, redis_tls_days=30),
+        ["redis_tls_renew_before_days = 30", "redis_tls_days 30", "less than 30"],
+    ),
+    "one password for everything": (
+        "users-off",
+        without(standalone(redis_acl=False), "redis_admin_password"),
+        ["redis-1: redis_acl = False", "one password opens everything"],
+    ),
+    "a password among the rules": (
+        "app-rules",
+        standalone(redis_app_rules=["+lpush", ">hunter2"]),
+        ["redis-1: redis_app_rules: number 2 is no rule", "~queue:*"],
+    ),
+    "two rules in one": ("app-rules", standalone(redis_app_rules=["~queue:* +lpush"]), ["number 1", "of its own"]),
+    "a user that anybody is": ("app-rules", standalone(redis_app_rules=["nopass"]), ["number 1"]),
+    "a user that is reset": ("app-rules", standalone(redis_app_rules=["reset", "~*"]), ["number 1"]),
+    "other rules elsewhere": (
+        "not-the-same",
+        changed(given("replication", 3), "redis-2", redis_app_rules=["+lpush"]),
+        ["redis_app_rules", "not the same everywhere"],
+    ),
+    "a name in a firewall": (
+        "networks",
+        given("sentinel", 3, 3, firewall_allow=["proxy.example.com"]),
+        ["all hosts: firewall_allow = 'proxy.example.com': it is no address and no network", "such as 192.0.2.7"],
+    ),
+    "an address in a network": (
+        "networks",
+        standalone(firewall_monitoring=["192.0.2.7/24"]),
+        ["firewall_monitoring = '192.0.2.7/24'", "it is an address within a network", "192.0.2.7 or 192.0.2.0/24"],
+    ),
+    "everybody in a word": ("networks", standalone(firewall_web=["*"]), ["firewall_web = '*'", "no network"]),
+    "a web server by name": (
+        "networks",
+        standalone(django_app_proxies=["web-1"]),
+        ["app-1: django_app_proxies = 'web-1'", "it is no address"],
+    ),
+    "a network of web servers for an older Django": (
+        "networks",
+        standalone(django_app_proxies=["192.0.2.0/24"], django_app_django_version="4.2"),
+        ["app-1: django_app_proxies = '192.0.2.0/24'", "with Django 4.2", "write addresses"],
+    ),
+    "a firewall without root": (
+        "needs-systemd",
+        standalone(firewall_enabled=True, service_manager="supervisor"),
+        ["all hosts: firewall_enabled = True", "supervisor", "write false"],
+    ),
+    "an exporter without root": (
+        "needs-systemd",
+        standalone(redis_exporter_enabled=True, service_manager="supervisor"),
+        ["redis-1: redis_exporter_enabled = True", "write false"],
+    ),
     "no rights": ("rights", standalone(ansible_become=False), ["ansible_become = False", "root", "supervisor"]),
     "Django in another mode": (
         "not-the-same",
@@ -644,6 +824,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     "a database that is not there": ("caches", caches(["redis://a:1/99"]), ["16 databases", "0 to 15"]),
     "two databases": ("caches", caches(["redis://a:1/2"], OPTIONS={"db": 1}), ["OPTIONS.db = 1", "2", "win silently"]),
     "TLS without TLS": ("caches", caches(["redis://a:1"], OPTIONS={"ssl_ca_certs": "/ca"}), ["ssl_ca_certs", "rediss"]),
+    "TLS that asks no Sentinel": (
+        "caches",
+        caches(["rediss://shop/1"], "django_redis.cache.RedisCache", OPTIONS={"SENTINELS": [["192.0.2.1", 26379]]}),
+        ["default.LOCATION", "ask no Sentinel", "ssl: true in CONNECTION_POOL_KWARGS"],
+    ),
     "keepalive of a socket": (
         "caches",
         caches(["unix:///run/redis.sock"], OPTIONS={"socket_keepalive": True}),
@@ -730,7 +915,7 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     ),
     "a module for a callable": ("python-name", standalone(django_app_wsgi="config.wsgi"), ["config.wsgi:application"]),
 }
-SECRETS = ("opensesame", "hunter2", "p@ss/w#rd", PASSWORD, KEY)
+SECRETS = ("opensesame", "hunter2", "p@ss/w#rd", PASSWORD, ADMIN_PASSWORD, SENTINEL_PASSWORD, KEY)
 
 
 @pytest.mark.parametrize(("rule", "one", "words"), WRONG.values(), ids=WRONG)
@@ -849,6 +1034,17 @@ def test_the_defaults_are_those_of_the_roles(name: str) -> None:
     role = max((path.name for path in (PROJECT / "roles").iterdir() if name.startswith(f"{path.name}_")), key=len)
     defaults = yaml.safe_load((PROJECT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))
     assert inventory_module.DEFAULTS[name] == defaults[name]
+
+
+def test_the_first_port_of_exporters_is_that_of_the_role() -> None:
+    defaults = yaml.safe_load((PROJECT / "roles" / "redis_exporter" / "defaults" / "main.yml").read_text("utf-8"))
+    assert f"{{{{ {EXPORTER_PORT} + " in defaults["redis_exporter_port"]
+
+
+def test_servers_before_redis_6_need_no_password_of_the_roles() -> None:
+    """A Sentinel that has none either is not asked for one."""
+    one = without(given("sentinel", 3, 3, redis_acl=False), "redis_admin_password")
+    assert {problem.rule for problem in found(one)} == {"users-off"}
 
 
 def test_what_is_shared_is_known() -> None:

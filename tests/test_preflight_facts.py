@@ -14,7 +14,7 @@ from host_problems import host_problems
 from conftest import PROJECT
 from preflight.facts import RULES, gib, size
 from preflight.facts_versions import cache_words
-from preflight.hosts import Host, Hosts, host_questions, known_hosts, numbers
+from preflight.hosts import FIREWALL, Host, Hosts, host_questions, known_hosts, numbers
 from preflight.problems import problems
 
 Hostvars = dict[str, dict[str, Any]]
@@ -215,6 +215,15 @@ def tls(*faults: tuple[str, str, str], names: tuple[str, ...] = ("redis-1",), da
     return together(put("redis-1/redis_wanted/tls", TLS), put("redis-1/host_probed/certificate", state))
 
 
+# An earlier run's rules on the machine of redis-1.
+FIREWALLED = put("redis-1/host_probed/units", [FIREWALL])
+
+
+def issued(hostvars: Hostvars) -> None:
+    """TLS with a certificate that the bundle's authority makes."""
+    hostvars["redis-1"]["redis_wanted"]["tls"] = {**TLS, "names": ["10.0.0.1", "redis-1"]}
+
+
 def constraints(folder: Path, text: str) -> Change:
     (folder / "constraints.txt").write_text(text)
     return put("app-1/django_app_wanted/constraints", str(folder / "constraints.txt"))
@@ -292,6 +301,16 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         ["port-taken"],
         ["app-1: django_app_port = 8000", "set django_app_port to a free port"],
     ),
+    "an exporter's port": (
+        add("redis-1/host_probed/listeners", listening("taken", port=9121, variable="redis_exporter_port", text="x")),
+        ["port-taken"],
+        ["redis-1: redis_exporter_port = 9121", "set redis_exporter_port to a free port"],
+    ),
+    "an address of another machine for an exporter": (
+        add("redis-1/host_probed/listeners", listening("impossible", port=9121, variable="redis_exporter_port")),
+        ["address-not-here"],
+        ["redis-1: redis_exporter_bind = '10.0.0.1'"],
+    ),
     "an address of another machine": (
         put("redis-1/host_probed/listeners/0", listening("impossible", text="Cannot assign requested address")),
         ["address-not-here"],
@@ -339,6 +358,11 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
             "does not get through to port 6379 there (no answer)",
             "firewalls",
         ],
+    ),
+    "a firewall of somebody else": (
+        together(FIREWALLED, put(REPLICA_TO_1, connected("redis-1", "unreachable", text="Host is prohibited"))),
+        ["unreachable-server"],
+        ["(Host is prohibited)"],
     ),
     "no route": (
         put(APP_TO_1, connected("redis-1", "unreachable", text="No route to host")),
@@ -440,6 +464,11 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         together(tls(), installed("redis-1", "5.0.14"), put("redis-2/redis_wanted/mode", "standalone")),
         ["server-features"],
         ["redis-1: redis_tls = True: TLS came with version 6.0, and its server is 5.0.14"],
+    ),
+    "users on a server of Redis 5": (
+        together(put("redis-2/redis_wanted/user", "app"), installed("redis-2", "5.0.14"), mode("standalone")),
+        ["server-features"],
+        ["redis-2: redis_acl = True: users came with version 6.0, and its server is 5.0.14", "or write false"],
     ),
     "users with Redis 5": (
         together(
@@ -559,6 +588,11 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         ["certificate-expires"],
         ["redis-1", "it expires in 29 days", "renew it"],
     ),
+    "a certificate of the bundle's authority that expires soon": (
+        together(issued, runs("redis-1", days_left=29)),
+        ["certificate-expires"],
+        ["redis-1: redis_tls = True: its certificate expires in 29 days", "run make renew_tls"],
+    ),
     "a certificate that expires now": (tls(days=0), ["certificate-expires"], ["it expires within two days"]),
     "two things at once": (
         together(
@@ -603,6 +637,9 @@ RIGHT: dict[str, Change] = {
     "memory in decimal units": put("redis-1/redis_wanted/maxmemory", "2576m"),
     "two disks": put("redis-1/host_probed/disk", {"folder": "/", "device": 2, "free": GIB, "used": GIB}),
     "no log and no snapshots": put("redis-1/host_probed/disk", {}),
+    "a firewall that does not know a new host yet": together(
+        FIREWALLED, put(REPLICA_TO_1, connected("redis-1", "timeout", text="no answer"))
+    ),
     "a port of the service itself": put("redis-1/host_probed/listeners/0/state", "ours"),
     "one machine under two names": together(
         one_machine,
@@ -639,6 +676,9 @@ RIGHT: dict[str, Change] = {
     ),
     "TLS": tls(),
     "a certificate that expires in a month": tls(days=30),
+    "a certificate of the bundle's authority": together(issued, runs("redis-1", days_left=30)),
+    "a server of the bundle's authority that is new": issued,
+    "users": together(put("redis-1/redis_wanted/user", "app"), put("redis-2/redis_wanted/user", "app")),
     "Redis 5": together(
         installed("redis-1", "5.0.14"),
         installed("redis-2", "5.0.14"),
@@ -814,10 +854,13 @@ def test_hosts_that_nothing_is_wanted_of_are_left_out() -> None:
     )
 
 
+ABOUT = ("programs", "package", "data_dir", "certificate", "ca_file")
+
+
 def asked(hostvars: Hostvars, name: str) -> dict[str, Any]:
     """The questions, and whether they are such as the module takes."""
     questions = host_questions(hostvars, name)
-    assert set(questions) == {"targets", "listeners", "programs", "package", "data_dir", "certificate", "ca_file"}
+    assert set(questions) == {"targets", "listeners", "units", *ABOUT}
     return questions
 
 
@@ -835,8 +878,7 @@ def test_the_questions_to_a_replica_and_to_a_leader() -> None:
     (own,) = replica["listeners"]
     command = hostvars["redis-2"]["redis_wanted"]["pid_command"]
     assert own == {"address": "10.0.0.2", "port": 6379, "variable": "redis_port", "pid_command": command}
-    about = ("programs", "package", "data_dir", "certificate", "ca_file")
-    assert [replica[word] for word in about] == [
+    assert [replica[word] for word in ABOUT] == [
         ["/usr/bin/redis-server"],
         "redis-server",
         "/var/lib/redis/6379",
@@ -913,6 +955,51 @@ def test_the_questions_about_tls() -> None:
     assert app["ca_file"] == "/srv/ca.pem"
 
 
+def test_what_the_run_itself_brings_is_not_asked_about() -> None:
+    hostvars = deployment()
+    issued(hostvars)
+    hostvars["app-1"]["django_app_wanted"] |= {"ca_file": "/etc/django_app/redis-ca.crt", "ca_issued": True}
+    for one in hostvars["app-1"]["django_app_wanted"]["nodes"]:
+        one["tls"] = True
+    assert asked(hostvars, "redis-1")["certificate"] is None
+    app = asked(hostvars, "app-1")
+    assert (app["ca_file"], [one["ask"] for one in app["targets"]]) == (None, [False, False])
+
+
+def test_the_questions_about_users() -> None:
+    """Django and the server itself are asked about as the same user; the Sentinels' own is another one's."""
+    hostvars = deployment("sentinel")
+    sentinels = [{"name": "redis-1", "address": "10.0.0.1", "port": 26379}]
+    hostvars["redis-1"]["redis_sentinel_password"] = "own " + SECRET
+    hostvars["redis-1"]["redis_wanted"]["user"] = "app"
+    hostvars["app-1"]["django_app_wanted"] |= {"user": "app", "sentinels": sentinels}
+    assert [one.get("user") for one in asked(hostvars, "redis-1")["targets"]] == ["app", None]
+    assert [one["user"] for one in asked(hostvars, "app-1")["targets"]] == ["app", "app", ""]
+    assert asked(hostvars, "redis-2")["targets"][0]["user"] == ""
+
+
+def test_the_questions_about_an_exporter_and_a_firewall() -> None:
+    hostvars = deployment()
+    exporter = {"bind": ["127.0.0.1"], "port": 9121, "pid_command": ["systemctl", "show", "redis-exporter-6379"]}
+    hostvars["redis-1"]["redis_exporter_wanted"] = exporter
+    questions = asked(hostvars, "redis-1")
+    (_, listener) = questions["listeners"]
+    assert listener == {
+        "address": "127.0.0.1",
+        "port": 9121,
+        "variable": "redis_exporter_port",
+        "pid_command": exporter["pid_command"],
+    }
+    assert questions["units"] == ["redis-exporter-6379.service", FIREWALL]
+
+
+def test_a_server_without_a_port_is_not_asked_by_it() -> None:
+    hostvars = deployment("standalone")
+    hostvars["redis-1"]["redis_wanted"] |= {"bind": [], "nodes": []}
+    questions = asked(hostvars, "redis-1")
+    assert (questions["targets"], questions["listeners"]) == ([], [])
+
+
 def test_the_questions_about_a_socket_and_about_every_address() -> None:
     hostvars = deployment()
     hostvars["redis-1"]["redis_wanted"]["bind"] = ["*", "-::1"]
@@ -924,8 +1011,10 @@ def test_the_questions_about_a_socket_and_about_every_address() -> None:
 
 
 def test_the_questions_to_a_host_that_nothing_is_wanted_of() -> None:
-    questions = host_questions({"redis-4": {}}, "redis-4")
-    assert not any(questions.values())
+    questions = asked({"redis-4": {}}, "redis-4")
+    # Nor is anything but the firewall of a time when something was.
+    assert [word for word, value in questions.items() if value] == ["units"]
+    assert questions["units"] == [FIREWALL]
 
 
 def test_a_place_is_asked_once() -> None:

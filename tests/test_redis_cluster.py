@@ -457,7 +457,7 @@ def test_the_password_is_in_no_error(lone: RedisServer) -> None:
     with NodeClient(lone.host, lone.port) as client:
         client.command("AUTH", PASSWORD)
         with pytest.raises(RedisError) as raised:
-            client.migrate(("10.0.0.1", 6379), 0, PASSWORD, [b"a"])
+            client.migrate(("10.0.0.1", 6379), 0, ("", PASSWORD), [b"a"])
     assert "keys do not move to 10.0.0.1:6379: ERR unknown command" in str(raised.value)
     assert PASSWORD not in str(raised.value)
     assert PASSWORD[:4] not in str(raised.value)

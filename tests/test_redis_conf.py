@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.library import redis_config
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, quote, read_directive
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, credentials, quote
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis_conf import SECRET, FilterModule, redis_conf, redis_has_secrets, redis_persists
@@ -39,7 +39,7 @@ def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(text="\\\\x41\\")
 def test_the_modules_read_back_what_was_quoted(conf: Path, text: str) -> None:
     conf.write_text(f"# managed\nmasterauth {quote('other')}\nrequirepass {quote(text)}\nport 1\n", "ascii")
-    assert read_directive(str(conf), "requirepass") == text
+    assert credentials(str(conf)) == ("", text)
 
 
 @given(texts)
@@ -126,26 +126,27 @@ def test_a_server_takes_the_directives(redis_server: RedisServerFactory, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("content", "password"),
+    ("content", "found"),
     [
-        ("", None),
-        ("port 1\n", None),
-        ('# requirepass "x"\n', None),
-        ('requirepass2 "x"\n', None),
-        ('requirepass ""\n', ""),
-        ('requirepass "x"', "x"),
-        ('# verwaltet für uns\nrequirepass "x"\n', "x"),
+        ("", ("", "")),
+        ("port 1\n", ("", "")),
+        ('# requirepass "x"\n', ("", "")),
+        ('requirepass2 "x"\n', ("", "")),
+        ('requirepass ""\n', ("", "")),
+        ('requirepass "x"', ("", "x")),
+        ('# verwaltet für uns\nrequirepass "x"\n', ("", "x")),
+        ('user default off\nuser admin on ">x\\"y" ~* &* +@all\nrequirepass "z"\n', ("admin", 'x"y')),
     ],
 )
-def test_read_directive(tmp_path: Path, content: str, password: str | None) -> None:
+def test_credentials(tmp_path: Path, content: str, found: tuple[str, str]) -> None:
     conf = tmp_path / "auth.conf"
     conf.write_text(content, "utf-8")
-    assert read_directive(str(conf), "requirepass") == password
+    assert credentials(str(conf)) == found
 
 
-def test_read_directive_of_a_missing_file(tmp_path: Path) -> None:
+def test_credentials_of_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_directive(str(tmp_path / "absent.conf"), "requirepass")
+        credentials(str(tmp_path / "absent.conf"))
 
 
 def test_the_filter_is_registered() -> None:

@@ -8,6 +8,7 @@ import pytest
 from redis_nodes import (
     FilterModule,
     TopologyError,
+    certificate_names,
     redis_hosts,
     redis_neighbours,
     redis_nodes,
@@ -209,12 +210,13 @@ def test_two_leaders_are_an_error_whatever_the_sentinels_say() -> None:
 def test_a_sentinel() -> None:
     (plain,) = redis_sentinels(["s-1"], {"s-1": {"ansible_host": "192.0.2.9"}}, "sentinel")
     wanted = {"address": "192.0.2.9", "port": 26379, "place": "192.0.2.9:26379", "service": "mymaster"}
-    assert plain == {"name": "s-1", **wanted, "down_after_ms": 5000}
+    assert plain == {"name": "s-1", **wanted, "tls": False, "down_after_ms": 5000}
     said = {
         "redis_sentinel_address": "10.0.0.1",
         "redis_sentinel_port": "1",
         "redis_sentinel_service": "shop",
         "redis_sentinel_down_after_ms": "2000",
+        "redis_tls": True,
     }
     (given,) = redis_sentinels(["s-1"], {"s-1": said}, "sentinel")
     assert given == {
@@ -222,6 +224,7 @@ def test_a_sentinel() -> None:
         "address": "10.0.0.1",
         "port": 1,
         "place": "10.0.0.1:1",
+        "tls": True,
         "service": "shop",
         "down_after_ms": 2000,
     }
@@ -284,7 +287,7 @@ def test_no_hosts(mode: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [
-        ({}, {"address": "redis-1", "port": 6379, "socket": None, "tls": False}),
+        ({}, {"address": "redis-1", "port": 6379, "socket": None, "tls": False, "issued": False, "acl": True}),
         ({"ansible_host": "192.0.2.11"}, {"address": "192.0.2.11"}),
         ({"ansible_host": "192.0.2.11", "redis_address": "10.0.0.1"}, {"address": "10.0.0.1"}),
         ({"redis_address": "", "ansible_host": "192.0.2.11"}, {"address": "192.0.2.11"}),
@@ -293,13 +296,23 @@ def test_no_hosts(mode: str) -> None:
         ({"redis_port": "6380"}, {"port": 6380}),
         ({"redis_socket": "/run/redis.sock"}, {"socket": "/run/redis.sock"}),
         ({"redis_socket": ""}, {"socket": None}),
-        ({"redis_tls": True}, {"tls": True}),
+        ({}, {"socket_group": "redis-socket"}),
+        ({"redis_socket_group": "www"}, {"socket_group": "www"}),
+        ({"redis_tls": True}, {"tls": True, "issued": True}),
+        ({"redis_tls": True, "redis_tls_cert_file": ""}, {"tls": True, "issued": True}),
+        ({"redis_tls": True, "redis_tls_cert_file": "/etc/tls/redis.pem"}, {"tls": True, "issued": False}),
+        ({"redis_tls": False, "redis_tls_cert_file": "/etc/tls/redis.pem"}, {"tls": False, "issued": False}),
+        ({"redis_acl": False}, {"acl": False}),
+        # As -e and INI inventories have them.
+        *(({"redis_tls": text, "redis_acl": text}, {"tls": True, "acl": True}) for text in ("true", "Yes", "on", "1")),
+        *(({"redis_tls": text, "redis_acl": text}, {"tls": False, "acl": False}) for text in ("False", "no", "0", "")),
     ],
 )
 def test_a_node(variables: dict[str, Any], wanted: dict[str, Any]) -> None:
     (node,) = redis_nodes(["redis-1"], {"redis-1": variables}, "standalone")
     assert {key: node[key] for key in wanted} == wanted
-    assert set(node) == {"name", "role", "address", "port", "place", "socket", "tls", "machine"}
+    words = {"name", "role", "address", "port", "place", "machine"}
+    assert set(node) == words | {"socket", "socket_group", "tls", "issued", "acl"}
     assert node["place"] == f"{node['address']}:{node['port']}"
     assert node["machine"] == variables.get("ansible_host", "redis-1")
 
@@ -326,8 +339,25 @@ def test_neighbours() -> None:
     assert redis_neighbours(list(hostvars), hostvars, "redis-4") == ["redis-4", "redis-5"]
 
 
+def test_the_names_of_certificates_are_those_of_all_servers_of_a_host() -> None:
+    server, sentinel = {"tls": {"names": ["10.0.0.1", "redis-1"]}}, {"tls": {"names": ["redis-1", "192.0.2.11"]}}
+    hostvars: dict[str, dict[str, Any]] = {
+        "redis-1": {"redis_wanted": server, "redis_sentinel_wanted": sentinel},
+        "redis-2": {"redis_sentinel_wanted": sentinel},
+        "plain": {"redis_wanted": {"tls": {}}},
+        "own files": {"redis_wanted": {"tls": {"names": []}}},
+        "not asked": {},
+    }
+    assert certificate_names(hostvars, hostvars) == {
+        "redis-1": ["10.0.0.1", "redis-1", "192.0.2.11"],
+        "redis-2": ["redis-1", "192.0.2.11"],
+    }
+    assert certificate_names(["redis-2", "plain"], hostvars) == {"redis-2": ["redis-1", "192.0.2.11"]}
+
+
 def test_the_filters_are_registered() -> None:
     assert FilterModule().filters() == {
+        "certificate_names": certificate_names,
         "redis_hosts": redis_hosts,
         "redis_nodes": redis_nodes,
         "redis_places": redis_places,

@@ -30,12 +30,12 @@ pytestmark = pytest.mark.usefixtures("django_project")
 
 # How an alias can write its values.
 FLAVOURS: dict[str, dict[str, Any]] = {
-    "pickle": {},
+    "pickle": {"serializer": "pickle"},
     "json": {"serializer": "json"},
-    "signed": {"serializer": "signed"},
-    "zlib": {"serializer": "signed", "compressor": "zlib", "compress_from": 0},
-    "lz4": {"compressor": "lz4", "compress_from": 10},
-    "zstd": {"compressor": "zstd", "compress_from": 10},
+    "signed": {},
+    "zlib": {"compressor": "zlib", "compress_from": 0},
+    "lz4": {"serializer": "pickle", "compressor": "lz4", "compress_from": 10},
+    "zstd": {"serializer": "pickle", "compressor": "zstd", "compress_from": 10},
 }
 MODES = ("tcp", "unix", "tls", "replication", "sentinel", "cluster")
 # JSON has no words for these.

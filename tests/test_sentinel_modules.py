@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from ansible.library import redis_sentinel, redis_sentinel_info, redis_switchover
-from ansible.module_utils.redis_client import quote, read_directive
+from ansible.module_utils.redis_client import RedisClient, RedisError, credentials, quote
 
-from servers import SERVICE, Farm, RedisServer, wait_for
+from servers import SERVICE, Farm, RedisServer, server_binary, wait_for
 from test_modules import PASSWORD, Run, run
 
 __all__ = ["run"]
@@ -40,7 +40,15 @@ class Watched:
         place = {"leader_address": self.servers[0].host, "leader_port": self.servers[0].port, "quorum": 2}
         settings = {"down-after-milliseconds": 500, "failover-timeout": 2500}
         asked = {name: value for name, value in self.asked().items() if name != "wait"}
-        return {**asked, **place, "settings": settings, "password": OWN, "leader_password": PASSWORD, **more}
+        return {
+            **asked,
+            **place,
+            "settings": settings,
+            "program": str(server_binary()),
+            "password": OWN,
+            "leader_password": PASSWORD,
+            **more,
+        }
 
     def master(self) -> dict[str, Any]:
         """What the first Sentinel says of the leader."""
@@ -92,7 +100,7 @@ def test_another_service_is_watched_with_its_password(run: Run, watched: Watched
 def test_passwords_survive_a_restart_of_the_sentinel(run: Run, watched: Watched) -> None:
     """Sentinel writes them without quotes into its own file; ours is the one that counts."""
     run(redis_sentinel, **watched.told())
-    assert read_directive(str(watched.sentinel_auth_file), "requirepass") == OWN
+    assert credentials(str(watched.sentinel_auth_file)) == ("", OWN)
     sentinel = watched.sentinels[0]
     kept = [line for line in sentinel.config.read_text().splitlines() if line.startswith(("sentinel ", "port", "bind"))]
     kept = [line for line in kept if " auth-pass " not in line and " sentinel-pass " not in line]
@@ -111,6 +119,26 @@ def test_another_own_password_needs_a_restart(run: Run, watched: Watched) -> Non
     result = run(redis_sentinel, **watched.told(password="changed-one"))
     assert result["changed"] is False
     assert "it has another password" in result["restart"][0]
+
+
+def test_users_come_without_a_restart(run: Run, watched: Watched) -> None:
+    """Clients may ask who leads and no more, and the roles may do everything."""
+    run(redis_sentinel, **watched.told())
+    users = {"passwords": {"admin": "roles'", "sentinel": "sentinels'"}}
+    result = run(redis_sentinel, **watched.told(**users))
+    assert (result["changed"], result["restart"]) == (True, [])
+    assert run(redis_sentinel, **watched.told(**users))["changed"] is False
+    assert credentials(str(watched.sentinel_auth_file)) == ("admin", "roles'")
+    with RedisClient("127.0.0.1", watched.sentinels[0].port) as client:
+        client.command("AUTH", OWN)
+        assert client.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        for command in ("SENTINEL FAILOVER x", "SENTINEL RESET *", "SENTINEL REMOVE x", "SHUTDOWN", "ACL LIST", "INFO"):
+            with pytest.raises(RedisError, match=r"^NOPERM "):
+                client.command(*command.split())
+    assert run(redis_sentinel_info, **watched.asked())["user"] == "admin"
+    # Another password of its clients, and rules that somebody gave, are told as well.
+    result = run(redis_sentinel, **watched.told(**users, password="changed-one"))
+    assert (result["told"], result["restart"]) == (["USER default"], [])
 
 
 def test_a_sentinel_that_does_not_run_is_only_given_its_file(run: Run, watched: Watched) -> None:

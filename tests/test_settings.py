@@ -243,14 +243,16 @@ def told(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_hosts_that_differ_have_a_block_each(tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(SEVERAL, "utf-8")
-    secrets = dict.fromkeys(("redis_password", "django_app_secret_key"), f"s3cret{string.printable[:62]}")
+    names = ("redis_password", "redis_admin_password", "django_app_secret_key")
+    secrets = {name: f"s3cret{string.printable[:62]}{name}" for name in names}
     result = told("-i", str(inventory), "-e", "cache_client=django_redis", "-e", json.dumps(secrets))
     assert (result.returncode, result.stderr) == (0, "")
     assert "s3cret" not in result.stdout
     assert "\x1b" not in result.stdout
     assert re.findall(r"^# (app.*)", result.stdout, re.MULTILINE) == ["app-1, app-3", "app-2"]
     assert re.findall(r"redis://192.0.2.1:6379/(\d)", result.stdout) == ["1", "2", "7", "8"]
-    assert pasted(result.stdout, tmp_path)["CACHES"]["default"]["OPTIONS"]["PASSWORD"] == SECRETS["redis_password"]
+    pool = pasted(result.stdout, tmp_path)["CACHES"]["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]
+    assert (pool["username"], pool["password"]) == ("app", SECRETS["redis_password"])
 
 
 @pytest.mark.usefixtures("_tools")

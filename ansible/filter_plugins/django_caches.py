@@ -5,6 +5,7 @@ See https://docs.djangoproject.com/en/stable/ref/settings/#caches.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ CONNECTION = {
 # For the questions of django-redis to the Sentinels, before each new connection: one that is away must not hold it up.
 # Without the None redis-py would try that one for ten seconds before it asks the next.
 SENTINEL_CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "protocol": 2, "retry": None}
+# The checks of TLS, said aloud: redis-py below 6 does not check the host name by default, and Python below 3.10 leaves
+# the version to OpenSSL. That is a number, since settings.py has no names.
+TLS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_min_version": int(ssl.TLSVersion.TLSv1_2)}
+# What the client `resilient` does where its options say nothing, as cachestack.resilient.options has it.
+RESILIENT_DEFAULTS = {"serializer": "signed", "compressor": "none"}
 
 
 class CacheSettingsError(ValueError):
@@ -54,11 +60,12 @@ class _Deployment:
 
     mode: str
     nodes: list[Mapping[str, Any]]
-    password: str | None
+    # Each a user name and a password, as far as there is one.
+    login: Mapping[str, str]
+    sentinel_login: Mapping[str, str]
     ca_file: str | None
     sentinels: list[Mapping[str, Any]]
     service: str
-    sentinel_password: str | None
 
     def servers(self, alias: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What LOCATION has: of a cluster every node, else the leader and, where the alias reads them, the replicas."""
@@ -67,7 +74,17 @@ class _Deployment:
         if self.mode == "cluster":
             # Its nodes tell each other's addresses, and no sockets.
             return [{**node, "socket": None} for node in self.nodes]
-        return self.nodes if alias["read_from"] == "replicas" else self.nodes[:1]
+        servers = self.nodes if alias["read_from"] == "replicas" else self.nodes[:1]
+        if any(node.get("tls") and not node.get("socket") for node in servers):
+            # All servers of an entry have the same options, and a socket takes none of TLS.
+            return [{**node, "socket": None} for node in servers]
+        return servers
+
+    def tls(self, servers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The options for TLS, if these are reached with it."""
+        if not any(server.get("tls") and not server.get("socket") for server in servers):
+            return {}
+        return {**TLS, **({"ssl_ca_certs": self.ca_file} if self.ca_file else {})}
 
 
 def django_caches(
@@ -81,13 +98,16 @@ def django_caches(
     sentinels: Iterable[Mapping[str, Any]] = (),
     service: str = "mymaster",
     sentinel_password: str | None = None,
+    username: str | None = None,
+    sentinel_username: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The value of CACHES for ``aliases`` (name to settings, see preflight.caches.ALIAS).
 
     ``mode`` is ``locmem``, ``standalone``, ``replication``, ``sentinel`` or ``cluster``; ``client`` one of CLIENTS;
     ``nodes`` what ``redis_nodes`` returns, leader first, and ``sentinels`` what ``redis_sentinels`` does. ``service``
-    is what the Sentinels call what they watch. ``password`` is that of the servers, ``sentinel_password`` that of the
-    Sentinels, ``ca_file`` the path of the certificate authority to trust where a node has ``tls``.
+    is what the Sentinels call what they watch. ``username`` and ``password`` are those of the servers (without a name
+    the password is that of the user `default`), ``sentinel_username`` and ``sentinel_password`` those of the Sentinels;
+    ``ca_file`` is the path of the certificate authority to trust where a node or a Sentinel has ``tls``.
 
     Unless it says otherwise, the alias with the sessions reads the leader, as every alias does with ``resilient`` or
     under Sentinel; with ``resilient`` the one with the sessions raises errors, and the others make them misses.
@@ -96,7 +116,8 @@ def django_caches(
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
     """
     _check(aliases, mode, client, session_alias)
-    deployment = _Deployment(mode, list(nodes), password, ca_file, list(sentinels), service, sentinel_password)
+    logins = _login(username, password), _login(sentinel_username, sentinel_password)
+    deployment = _Deployment(mode, list(nodes), *logins, ca_file, list(sentinels), service)
     caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
         holds_sessions = name == session_alias
@@ -167,10 +188,8 @@ def _locmem(name: str, alias: Mapping[str, Any]) -> dict[str, Any]:
 
 def _builtin(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any]:
     servers = deployment.servers(alias)
-    connection = {**CONNECTION, **_tls(servers, deployment.ca_file)}
+    connection = {**CONNECTION, **deployment.tls(servers), **deployment.login}
     options = {"db": alias.get("db", 0), **connection, **(alias.get("options") or {})}
-    if deployment.password:
-        options["password"] = deployment.password
     return {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": [_url(node) for node in servers],
@@ -182,8 +201,12 @@ def _builtin(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any
 def _django_redis(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, Any]:
     """Options in lower case are redis-py's and go into the pool's arguments, the others are django-redis's own."""
     servers = deployment.servers(alias)
+    tls = deployment.tls(servers)
+    if deployment.mode == "sentinel":
+        # Of rediss:// redis-py would make connections that ask no Sentinel.
+        servers, tls = [{**server, "tls": False} for server in servers], _by_word(tls)
     location = [_url(node, alias.get("db", 0)) for node in servers]
-    connection = {**CONNECTION, **_tls(servers, deployment.ca_file)}
+    connection = {**CONNECTION, **tls, **deployment.login}
     given = alias.get("options") or {}
     options: dict[str, Any] = {
         "CLIENT_CLASS": "django_redis.client.DefaultClient",
@@ -200,11 +223,13 @@ def _django_redis(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str
             "CLIENT_CLASS": "django_redis.client.SentinelClient",
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": _sentinel_addresses(deployment),
-            "SENTINEL_KWARGS": {**SENTINEL_CONNECTION, **_sentinel_password(deployment)},
+            "SENTINEL_KWARGS": {
+                **SENTINEL_CONNECTION,
+                **_by_word(deployment.tls(deployment.sentinels)),
+                **deployment.sentinel_login,
+            },
         }
     options.update({key: value for key, value in given.items() if key != key.lower()})
-    if deployment.password:
-        options["PASSWORD"] = deployment.password
     return {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": location,
@@ -218,28 +243,23 @@ def _resilient(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, A
     servers = deployment.servers(alias)
     options: dict[str, Any] = {} if deployment.mode == "cluster" else {"db": alias.get("db", 0)}
     options["on_error"] = alias["on_error"]
-    options |= {key: alias[key] for key in ("serializer", "compressor") if alias.get(key, "none") != "none"}
+    options |= {key: alias[key] for key, own in RESILIENT_DEFAULTS.items() if alias.get(key, own) != own}
     # Sentinel and the cluster know the replicas, which nobody can say before they run.
     if alias["read_from"] == "replicas" and (len(servers) > 1 or deployment.mode == "sentinel"):
         options["read_from"] = "replicas"
-    tls = _tls(servers, deployment.ca_file)
-    if "ssl_ca_certs" in tls:
-        options["ssl_ca_certs"] = tls["ssl_ca_certs"]
+    options |= _beside_defaults(deployment.tls(servers))
     if deployment.mode == "sentinel":
         options["sentinels"] = _sentinel_addresses(deployment)
-        if deployment.sentinel_password:
-            options["sentinel_kwargs"] = _sentinel_password(deployment)
-    if deployment.password:
-        options["password"] = deployment.password
-    options.update(alias.get("options") or {})
-    serializer = options.get("serializer")
+        sentinel = {**_beside_defaults(_by_word(deployment.tls(deployment.sentinels))), **deployment.sentinel_login}
+        if sentinel:
+            options["sentinel_kwargs"] = sentinel
+    options |= {**deployment.login, **(alias.get("options") or {})}
+    written = {**RESILIENT_DEFAULTS, **options}
+    serializer = None if written["serializer"] == "pickle" else written["serializer"]
     return {
         "BACKEND": RESILIENT_BACKENDS.get(deployment.mode, "cachestack.resilient.RedisCache"),
         "LOCATION": [_url(node) for node in servers],
-        **_common(
-            alias,
-            _key_prefix(alias, "resilient", None if serializer == "pickle" else serializer, options.get("compressor")),
-        ),
+        **_common(alias, _key_prefix(alias, "resilient", serializer, written["compressor"])),
         "OPTIONS": options,
     }
 
@@ -255,8 +275,20 @@ def _sentinel_addresses(deployment: _Deployment) -> list[list[Any]]:
     return [[sentinel["address"], sentinel["port"]] for sentinel in deployment.sentinels]
 
 
-def _sentinel_password(deployment: _Deployment) -> dict[str, str]:
-    return {"password": deployment.sentinel_password} if deployment.sentinel_password else {}
+def _login(username: str | None, password: str | None) -> dict[str, str]:
+    if not password:
+        return {}
+    return {**({"username": username} if username else {}), "password": password}
+
+
+def _by_word(tls: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for TLS with redis-py's word for it, where there is no URL to say `rediss`."""
+    return {"ssl": True, **tls} if tls else {}
+
+
+def _beside_defaults(tls: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options for TLS that the client `resilient` does not have anyway."""
+    return {option: value for option, value in tls.items() if option not in TLS}
 
 
 def _key_prefix(
@@ -285,16 +317,6 @@ def _url(node: Mapping[str, Any], db: int | None = None) -> str:
     # The name of a service has no port.
     place = f"{address}:{node['port']}" if node["port"] else address
     return f"{scheme}://{place}" + ("" if db is None else f"/{db}")
-
-
-def _tls(servers: list[Mapping[str, Any]], ca_file: str | None) -> dict[str, Any]:
-    if not any(node.get("tls") and not node.get("socket") for node in servers):
-        return {}
-    # Said aloud because redis-py below 6 does not check the host name by default.
-    options: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
-    if ca_file:
-        options["ssl_ca_certs"] = ca_file
-    return options
 
 
 class FilterModule:

@@ -10,6 +10,7 @@ DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_SERVICE = "mymaster"
 DEFAULT_DOWN_AFTER = 5000
+DEFAULT_SOCKET_GROUP = "redis-socket"
 
 
 class TopologyError(ValueError):
@@ -22,8 +23,9 @@ def redis_nodes(
     """The servers that ``mode`` uses, leader first, then the others in inventory order.
 
     ``names`` is a group's list of hosts, ``sentinels`` what ``redis_sentinels`` returns. Each node is a dict with
-    ``name``, ``address``, ``port``, ``place`` (address:port), ``socket`` (path or ``None``), ``tls`` (bool),
-    ``machine`` (what tells it from others) and ``role`` (``leader`` or ``replica``). ``locmem`` uses no server,
+    ``name``, ``address``, ``port``, ``place`` (address:port), ``socket`` (path or ``None``), ``socket_group`` (who may
+    use it), ``tls`` (bool), ``issued`` (whether its certificate is the bundle's authority's), ``acl`` (whether it has
+    users), ``machine`` (what tells it from others) and ``role`` (``leader`` or ``replica``). ``locmem`` uses no server,
     ``standalone`` the leader alone, every other mode all of those whose ``redis_modes`` have it. In a ``cluster`` there
     is a leader for each part of the slots, and all are in inventory order: what is rendered must survive a failover.
 
@@ -66,8 +68,8 @@ def redis_places(names: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]
 def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
     """The Sentinels, none in a ``mode`` that has none.
 
-    Each is a dict with ``name``, ``address``, ``port``, ``place`` (address:port), ``service`` (what it watches) and
-    ``down_after_ms`` (milliseconds).
+    Each is a dict with ``name``, ``address``, ``port``, ``place`` (address:port), ``tls`` (bool), ``service`` (what it
+    watches) and ``down_after_ms`` (milliseconds).
     """
     sentinels = []
     for name in names if mode == "sentinel" else ():
@@ -80,6 +82,7 @@ def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str
                 "address": address,
                 "port": port,
                 "place": f"{address}:{port}",
+                "tls": _is_true(variables.get("redis_tls", False)),
                 "service": variables.get("redis_sentinel_service") or DEFAULT_SERVICE,
                 "down_after_ms": int(variables.get("redis_sentinel_down_after_ms") or DEFAULT_DOWN_AFTER),
             }
@@ -95,9 +98,28 @@ def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "port": port,
         "place": f"{address}:{port}",
         "socket": variables.get("redis_socket") or None,
-        "tls": str(variables.get("redis_tls", False)).lower() in ("true", "yes", "on", "1"),
+        "socket_group": variables.get("redis_socket_group") or DEFAULT_SOCKET_GROUP,
+        "tls": _is_true(variables.get("redis_tls", False)),
+        "issued": _is_true(variables.get("redis_tls", False)) and not variables.get("redis_tls_cert_file"),
+        "acl": _is_true(variables.get("redis_acl", True)),
         "machine": _machine(name, variables),
     }
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "1")
+
+
+def certificate_names(names: Iterable[str], hostvars: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names that the certificates of the bundle's authority must have, by host, as far as hosts were asked."""
+    found = {}
+    for name in names:
+        variables = hostvars[name]
+        wanted = (variables.get(word) or {} for word in ("redis_wanted", "redis_sentinel_wanted"))
+        own = [host for one in wanted for host in (one.get("tls") or {}).get("names", ())]
+        if own:
+            found[name] = list(dict.fromkeys(map(str, own)))
+    return found
 
 
 def _address(name: str, variables: Mapping[str, Any]) -> str:
@@ -242,6 +264,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Name to function."""
         return {
+            "certificate_names": certificate_names,
             "redis_hosts": redis_hosts,
             "redis_nodes": redis_nodes,
             "redis_places": redis_places,

@@ -79,7 +79,7 @@ def _are_those(loaded: list[str], nodes: Sequence[Mapping[str, Any]], mode: str,
 def _places(nodes: Sequence[Mapping[str, Any]], mode: str) -> list[str]:
     """Where Django reaches the nodes; those of a cluster have no sockets for it."""
     sockets = [None if mode == "cluster" else node.get("socket") for node in nodes]
-    return [socket or f"{_bracketed(node['address'])}:{node['port']}" for socket, node in zip(sockets, nodes)]
+    return [socket or _place(node) for socket, node in zip(sockets, nodes)]
 
 
 def sentinel_faults(reply: Mapping[str, Any], leader: Mapping[str, Any]) -> list[str]:
@@ -119,22 +119,20 @@ def deployment_summary(
         reply = hostvars[node["name"]].get("redis_reply") or {}
         about = " ".join(str(reply[word]) for word in ("server", "version", "link") if reply.get(word))
         state = reply.get("error") or about or "was not asked"
-        rows.append(
-            (
-                reply.get("role", node["role"]),
-                f"{_bracketed(node['address'])}:{node['port']}",
-                f"{node['name']}, {state}",
-            )
-        )
+        if reply.get("days_left") is not None:
+            state += f", certificate for {reply['days_left']} days"
+        rows.append((reply.get("role", node["role"]), _place(node), f"{node['name']}, {state}"))
     for sentinel in sentinels:
         reply = hostvars[sentinel["name"]].get("redis_sentinel_reply") or {}
         state = "a failover is possible" if str(reply.get("quorum")).startswith("OK") else reply.get("quorum")
         state = reply.get("unsettled") or state or reply.get("error") or "was not asked"
-        rows.append(
-            ("Sentinel", f"{_bracketed(sentinel['address'])}:{sentinel['port']}", f"{sentinel['name']}, {state}")
-        )
+        rows.append(("Sentinel", _place(sentinel), f"{sentinel['name']}, {state}"))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{word:{widths[0]}}  {place:{widths[1]}}  {about}".rstrip() for word, place, about in rows)
+
+
+def _place(server: Mapping[str, Any]) -> str:
+    return f"{_bracketed(server['address'])}:{server['port']}"
 
 
 def _bracketed(address: str) -> str:

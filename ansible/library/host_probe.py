@@ -16,7 +16,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.certificates import certificate_state, file_faults
 from ansible.module_utils.listening import bind_error, main_pid, owner
-from ansible.module_utils.redis_client import RedisClient, RedisError
+from ansible.module_utils.redis_client import RedisClient, RedisError, login
 
 DOCUMENTATION = r"""
 module: host_probe
@@ -27,7 +27,7 @@ options:
   targets:
     description:
       - Where to connect to, each with C(address) and C(port), and for the caller C(server) and C(variable). With C(ask)
-        a server is told the C(password) and C(PING), with TLS where there is a C(tls_name).
+        a server is told the C(user), the C(password) and C(PING), with TLS where there is a C(tls_name).
     type: list
     elements: dict
     default: []
@@ -44,6 +44,7 @@ options:
   certificate:
     description: A server's C(cert_file), C(key_file), C(key_password) and C(ca_file), and the C(name) that clients use.
     type: dict
+  units: {description: Units that may be there., type: list, elements: str, default: []}
   ca_file: {description: An authority that clients on this host are to trust., type: path}
   timeout: {description: Seconds that all connections together may take., type: float, default: 5}
 author: the cachestack authors
@@ -68,15 +69,19 @@ programs: {description: "By program its version, or an empty one and the text of
 candidate: {description: The version of the package that the distribution would install., type: str}
 disk: {description: "The folder that is there, its device, bytes that are free and bytes used by data_dir.", type: dict}
 certificate: {description: "Its faults, the names in it, and the days_left.", type: dict}
+units: {description: Those of the units that are described to systemd., type: list}
 ca_faults: {description: What is wrong with ca_file., type: list}
 """
 
+# Where the roles describe services to systemd.
+UNITS = "/etc/systemd/system"
 TARGET: dict[str, Any] = {
     "address": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
     "server": {"type": "str", "default": ""},
     "variable": {"type": "str", "default": ""},
     "ask": {"type": "bool", "default": False},
+    "user": {"type": "str", "default": ""},
     "password": {"type": "str", "default": "", "no_log": True},
     "tls_name": {"type": "str"},
     "tls_ca_file": {"type": "path"},
@@ -129,8 +134,7 @@ def reply(target: dict[str, Any], deadline: float) -> str:
     place = (target["address"], target["port"], target["tls_ca_file"], target["tls_name"])
     try:
         with RedisClient(*place, timeout=remaining(deadline)) as redis:
-            if target["password"]:
-                redis.command("AUTH", target["password"])
+            login(redis, target["user"], target["password"])
             return str(redis.command("PING"))
     except (socket.timeout, TimeoutError):
         return ""
@@ -242,6 +246,7 @@ def main() -> None:
             "data_dir": {"type": "path"},
             "certificate": {"type": "dict", "options": CERTIFICATE},
             "ca_file": {"type": "path"},
+            "units": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -260,6 +265,7 @@ def main() -> None:
         candidate=candidate(params["package"]) if params["package"] and is_absent else "",
         disk=disk(params["data_dir"]) if params["data_dir"] else {},
         certificate=certificate_state(**params["certificate"]) if params["certificate"] else {},
+        units=[unit for unit in params["units"] if os.path.exists(os.path.join(UNITS, unit))],
         ca_faults=file_faults("ca_file", params["ca_file"] or ""),
         targets=wait(),
     )

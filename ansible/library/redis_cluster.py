@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.module_utils.redis_client import CONNECTION_SPEC, LOOPBACK, RedisClient, RedisError, read_directive
+from ansible.module_utils.redis_client import CONNECTION_SPEC, LOOPBACK, RedisClient, RedisError, credentials, login
 from ansible.module_utils.redis_cluster_plan import (
     Line,
     Move,
@@ -57,7 +57,7 @@ options:
   port: {description: Not used., type: int}
   tls_name: {description: "Not used, but where this or C(tls_ca_file) is given, C(tls) is true by default.", type: str}
   tls_ca_file: {description: The authority that signed the certificates of servers with TLS., type: path}
-  auth_file: {description: "A redis.conf on the host whose C(requirepass) is every node's password.", type: path}
+  auth_file: {description: "A redis.conf on the host with what logs in to every node.", type: path}
   timeout: {description: Seconds to wait for a connection and for a reply., type: float, default: 5}
 author: the cachestack authors
 """
@@ -112,14 +112,16 @@ class NodeClient(RedisClient):
         self.send(("CLUSTER", "GETKEYSINSLOT", slot, most))
         return [self._replies.read(self._number() + 2)[:-2] for _ in range(self._number())]
 
-    def migrate(self, target: tuple[str, int], database: int, password: str | None, keys: Sequence[bytes]) -> None:
+    def migrate(self, target: tuple[str, int], database: int, own: tuple[str, str], keys: Sequence[bytes]) -> None:
         """Move these keys to another server, over what an interrupted move may have left there.
 
+        ``own`` is the user and the password with which to log in there.
         Raises RedisError, never with the password in it.
         """
         words: list[str | int | bytes] = ["MIGRATE", *target, "", database, int(PATIENCE * 1000) // 2, "REPLACE"]
+        user, password = own
         if password:
-            words += ["AUTH", password]
+            words += ["AUTH2", user, password] if user else ["AUTH", password]
         self.send([*words, "KEYS", *keys])
         try:
             self.receive()
@@ -186,11 +188,11 @@ class Servers:
 
     def __init__(self, nodes: Sequence[Node], params: Mapping[str, Any]) -> None:
         self.nodes = nodes
-        self.password: str | None = None
+        self.own = ("", "")
         self._absent = frozenset(params.get("absent", ()))
         if params["auth_file"] and any(node.name not in self._absent for node in nodes):
             try:
-                self.password = read_directive(params["auth_file"], "requirepass")
+                self.own = credentials(params["auth_file"])
             except FileNotFoundError:
                 raise PlanError(
                     f"{params['auth_file']} does not exist, so these servers were never deployed."
@@ -233,8 +235,7 @@ class Servers:
         tls_name = node.address if node.tls else None
         client = NodeClient(address, node.port, self._params["tls_ca_file"], tls_name, timeout)
         try:
-            if self.password:
-                client.command("AUTH", self.password)
+            login(client, *self.own)
         except (OSError, RedisError):
             client.close()
             raise
@@ -419,7 +420,7 @@ class Work:
             source.command("SELECT", database)
             for slot, count in zip(slots, counts):
                 if count:
-                    drain(source, slot, (target.ip, target.port), database, self._servers.password)
+                    drain(source, slot, (target.ip, target.port), database, self._servers.own)
         # The target first: between the two nobody would have the slot.
         lanes[move.target].do(slots, "SETSLOT", "NODE", target.id)
         others = [lanes[name] for name in lanes if name != move.target]
@@ -461,7 +462,7 @@ def batches(slots: Sequence[int], counts: Iterable[Sequence[int]]) -> Iterator[l
     yield part
 
 
-def drain(source: NodeClient, slot: int, target: tuple[str, int], database: int, password: str | None) -> None:
+def drain(source: NodeClient, slot: int, target: tuple[str, int], database: int, own: tuple[str, str]) -> None:
     """Move all keys of an open slot. Raises OSError or RedisError."""
     most, seen = 10, [b""]
     while True:
@@ -471,7 +472,7 @@ def drain(source: NodeClient, slot: int, target: tuple[str, int], database: int,
         if keys == seen:
             raise RedisError(f"keys of slot {slot} do not move to {target[0]}:{target[1]}")
         begun = time.monotonic()
-        source.migrate(target, database, password, keys)
+        source.migrate(target, database, own, keys)
         took, seen = time.monotonic() - begun, keys
         if took < SHORT:
             most = min(most * 2, 500)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, credentials, login
 
 DOCUMENTATION = r"""
 module: redis_config
@@ -108,9 +108,9 @@ def throwaway(params: Mapping[str, Any]) -> Iterator[RedisClient]:
     folder = tempfile.mkdtemp(prefix="redis-try-")
     try:
         socket = os.path.join(folder, "s")
-        lines = [line for line in params["content"].splitlines() if line != f"include {params['auth_file']}"]
+        lines = params["content"].splitlines()
         lines += ["port 0", f"unixsocket {socket}", "unixsocketperm 700", f"dir {folder}", "cluster-enabled no"]
-        lines += ["daemonize no", "supervised no", 'logfile ""', 'pidfile ""', 'requirepass ""']
+        lines += ["daemonize no", "supervised no", 'logfile ""', 'pidfile ""']
         if "tls-port" in directives(params["content"]):
             lines.append("tls-port 0")
         path = os.path.join(folder, "redis.conf")
@@ -135,6 +135,8 @@ def throwaway(params: Mapping[str, Any]) -> Iterator[RedisClient]:
             )
             try:
                 with _wait_for(process, socket, params["timeout"]) as redis:
+                    if f"include {params['auth_file']}" in lines:
+                        login(redis, *credentials(params["auth_file"]))
                     yield redis
             except ConfigError as error:
                 log.seek(0)
@@ -237,12 +239,18 @@ def set_live(params: dict[str, Any], values: Mapping[str, str]) -> None:
             redis.command("CONFIG", "SET", *[word for pair in pairs for word in pair])
 
 
-def without_missing_folder(content: str) -> str:
-    """A configuration without its ``dir`` where that is not there, which no server would start with."""
-    folder = directives(content).get("dir")
-    if folder is None or os.path.isdir(folder):
-        return content
-    return "".join(f"{line}\n" for line in content.splitlines() if not line.startswith("dir "))
+def without_what_is_missing(params: Mapping[str, Any]) -> str:
+    """The configuration without what no server would start with, since check mode did not make it.
+
+    That is the ``dir``, the file with the users, and with one file of a certificate all of TLS.
+    """
+    found = directives(params["content"])
+    missing = [f"include {params['auth_file']} "] if not os.path.exists(params["auth_file"] or "") else []
+    if not os.path.isdir(found.get("dir", "/")):
+        missing.append("dir ")
+    if not all(os.path.exists(path) for name, path in found.items() if re.match(r"tls-.*-file$", name)):
+        missing.append("tls-")
+    return "".join(f"{line}\n" for line in params["content"].splitlines() if not f"{line} ".startswith(tuple(missing)))
 
 
 def masked(content: str) -> str:
@@ -342,8 +350,7 @@ def main() -> None:
     # In check mode nothing may be installed yet.
     if not module.check_mode or (os.path.exists(params["program"]) and is_user(params["run_as"])):
         try:
-            # Nor are folders there that the role is about to make.
-            content = without_missing_folder(params["content"]) if module.check_mode else params["content"]
+            content = without_what_is_missing(params) if module.check_mode else params["content"]
             with throwaway({**params, "content": content}) as trial:
                 found = compare(params, trial)
         except RedisError as error:

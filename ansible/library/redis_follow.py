@@ -25,7 +25,7 @@ options:
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
   tls_name: {description: The name in that certificate., type: str}
-  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  auth_file: {description: A redis.conf on the host that the roles wrote; it has what to log in with., type: path}
   timeout: {description: Seconds to wait for the connection and for the reply., type: float, default: 5}
 author: the cachestack authors
 """

@@ -7,7 +7,15 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect
+from ansible.module_utils.redis_client import (
+    CONNECTION_SPEC,
+    MISUNDERSTOOD,
+    RedisClient,
+    RedisError,
+    as_it_speaks,
+    connect,
+    credentials,
+)
 
 DOCUMENTATION = r"""
 module: redis_sentinel_info
@@ -27,7 +35,7 @@ options:
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
   tls_name: {description: The name in that certificate., type: str}
-  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  auth_file: {description: A redis.conf on the host that the roles wrote; it has what to log in with., type: path}
   timeout: {description: Seconds to wait for the connection and for each reply., type: float, default: 5}
 author: the cachestack authors
 """
@@ -44,6 +52,8 @@ RETURN = r"""
 leader_address: {description: Who leads; from the file where the Sentinel does not answer., type: str}
 leader_port: {description: Who leads., type: int}
 running: {description: Whether the Sentinel answered., type: bool}
+tls: {description: "Whether the Sentinel speaks TLS, be that wanted or not.", type: bool}
+user: {description: "The user as whom the roles log in, empty where it has no users.", type: str}
 quorum: {description: "What C(SENTINEL CKQUORUM) says.", type: str}
 unsettled: {description: "What is not settled, or nothing.", type: str}
 gone: {description: Whom it knows who is away and not among the given ones., type: list}
@@ -133,6 +143,19 @@ def settled(params: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.1)
 
 
+def settled_as_it_speaks(params: dict[str, Any]) -> dict[str, Any]:
+    """The same of a Sentinel that is only asked, whether or not it speaks TLS as it should; and as whom one asks."""
+    try:
+        answer = {"tls": bool(params["tls_name"]), **settled(params)}
+    except MISUNDERSTOOD:
+        if expects(params):
+            raise
+        spoken = as_it_speaks(params)
+        answer = {"tls": bool(spoken["tls_name"]), **settled(spoken)}
+    user = credentials(params["auth_file"])[0] if params["auth_file"] else ""
+    return {**answer, "user": user}
+
+
 def remembered(params: dict[str, Any]) -> dict[str, Any]:
     """Whom a Sentinel that does not answer took for the leader when it last ran."""
     try:
@@ -163,14 +186,14 @@ def main() -> None:
     params = module.params
     changed = False
     try:
-        answer = settled(params)
+        answer = settled_as_it_speaks(params)
         # In the middle of a failover it would forget that as well.
         if params["forget"] and answer.get("gone") and not answer["unsettled"]:
             changed = True
             if not module.check_mode:
                 with connect(params) as redis:
                     redis.command("SENTINEL", "RESET", params["service"])
-                answer = settled(params)
+                answer |= settled(params)
     except NotYetError as error:
         module.fail_json(msg=f"the Sentinel on port {params['port']} is not ready after {params['wait']} s: {error}")
     except (OSError, RedisError) as error:

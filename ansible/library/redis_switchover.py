@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, at, connect
+from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, at, connect, login
 
 DOCUMENTATION = r"""
 module: redis_switchover
@@ -20,14 +20,16 @@ description:
   - A server that does not lead is left alone.
 options:
   sentinels: {description: "The Sentinels; none for a cluster.", type: list, elements: dict, default: []}
-  sentinel_password: {description: The Sentinels' own password., type: str}
+  sentinel_user: {description: "The user who may command them, where they have users.", type: str, default: ""}
+  sentinel_password: {description: "That user's password, or the Sentinels' one.", type: str}
+  sentinel_tls: {description: Whether the Sentinels speak TLS., type: bool, default: false}
   service: {description: The name of what the Sentinels watch., type: str}
   wait: {description: Seconds until another one must lead., type: int, default: 15}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
   tls_name: {description: The name in that certificate., type: str}
-  auth_file: {description: A redis.conf on the host whose C(requirepass) is the password., type: path}
+  auth_file: {description: A redis.conf on the host that the roles wrote; it has what to log in with., type: path}
   timeout: {description: Seconds to wait for the connection and for each reply., type: float, default: 5}
 author: the cachestack authors
 """
@@ -85,8 +87,9 @@ def ask_sentinel(params: dict[str, Any], *command: str) -> Any:
     for sentinel in params["sentinels"]:
         place = {"address": sentinel["address"], "port": int(sentinel["port"])}
         try:
-            with connect({**params, **place, "auth_file": None, "tls_name": None}) as redis:
-                redis.command("AUTH", params["sentinel_password"])
+            tls_name = sentinel["address"] if params["sentinel_tls"] else None
+            with connect({**params, **place, "auth_file": None, "tls_name": tls_name}) as redis:
+                login(redis, params["sentinel_user"], params["sentinel_password"])
                 return redis.command("SENTINEL", *command)
         except (OSError, RedisError) as error:
             last = error
@@ -172,7 +175,9 @@ def main() -> None:
         {
             **CONNECTION_SPEC,
             "sentinels": {"type": "list", "elements": "dict", "default": []},
+            "sentinel_user": {"type": "str", "default": ""},
             "sentinel_password": {"type": "str", "no_log": True},
+            "sentinel_tls": {"type": "bool", "default": False},
             "service": {"type": "str"},
             "wait": {"type": "int", "default": 15},
         },

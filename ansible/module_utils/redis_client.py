@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import time
 from types import TracebackType
 from typing import Any, BinaryIO
 
 # A server that listens on every address is asked through loopback.
 LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+
+# A `tls_name` for a server on one's own host of which nothing but the port is known.
+ANY_NAME = "*"
 
 
 class RedisError(Exception):
@@ -23,22 +27,42 @@ class RedisClient:
     """One connection to one server, as a context manager.
 
     Raises OSError where the server cannot be reached and RedisError where it refuses. ``timeout`` is in seconds, for
-    the connection and for each reply. An ``address`` that begins with / is the path of a Unix socket.
+    the connection and for each reply. An ``address`` that begins with / is the path of a Unix socket, which has no TLS.
+    With a ``tls_name`` the server's certificate must be for it, and from the authority in ``tls_ca_file``; with
+    ANY_NAME it may be any.
     """
 
     def __init__(
         self, address: str, port: int, tls_ca_file: str | None = None, tls_name: str | None = None, timeout: float = 5.0
     ) -> None:
+        # Of a server with TLS: its certificate, and the whole days until that expires where it was checked.
+        self.certificate: bytes | None = None
+        self.days_left: int | None = None
         if address.startswith("/"):
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.settimeout(timeout)
             self._socket.connect(address)
         else:
             self._socket = socket.create_connection((LOOPBACK.get(address, address), port), timeout)
-        if tls_name:
-            context = ssl.create_default_context(cafile=tls_ca_file or None)
-            self._socket = context.wrap_socket(self._socket, server_hostname=tls_name)
+            if tls_name:
+                self._encrypt(tls_name, tls_ca_file)
         self._replies: BinaryIO = self._socket.makefile("rb")
+
+    def _encrypt(self, name: str, ca_file: str | None) -> None:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if name == ANY_NAME:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            encrypted = context.wrap_socket(self._socket, server_hostname=name)
+        except OSError:
+            self._socket.close()
+            raise
+        self._socket = encrypted
+        self.certificate = encrypted.getpeercert(binary_form=True)
+        checked: Any = encrypted.getpeercert()
+        if checked:
+            self.days_left = int(ssl.cert_time_to_seconds(checked["notAfter"]) - time.time()) // 86400
 
     def __enter__(self) -> RedisClient:
         return self
@@ -68,7 +92,7 @@ class RedisClient:
     def _reply(self) -> Any:
         line = self._replies.readline()
         if not line.endswith(b"\r\n"):
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionAbortedError("the server closed the connection")
         kind, rest = line[:1], line[1:-2].decode("utf-8", "replace")
         if kind == b"+":
             return rest
@@ -106,18 +130,18 @@ def quote(text: str) -> str:
     return '"' + "".join(quoted) + '"'
 
 
-def read_directive(path: str, name: str) -> str | None:
-    """The quoted argument of a directive in a redis.conf that ``quote`` wrote, or None.
+def credentials(path: str) -> tuple[str, str]:
+    """The user and the password of the roles themselves in a redis.conf: the user admin, else no user, else neither.
 
-    Raises OSError where the file cannot be read.
+    The argument that has the password was written by ``quote``. Raises OSError where the file cannot be read.
     """
-    with open(path, encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            found = re.match(rf'{name} "(.*)"$', line)
-            if found:
-                unescaped = re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _unescape, found.group(1).encode())
-                return unescaped.decode()
-    return None
+    with open(path, encoding="ascii", errors="replace") as file:
+        text = file.read()
+    for user, pattern in (("admin", r'^user admin on ">((?:[^"\\]|\\.)*)"'), ("", r'^requirepass "(.*)"$')):
+        found = re.search(pattern, text, re.M)
+        if found:
+            return user, re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _unescape, found.group(1).encode()).decode()
+    return "", ""
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
@@ -125,41 +149,70 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
     return bytes([int(code, 16)]) if code else character
 
 
+def login(client: RedisClient, user: str, password: str) -> None:
+    """Log in, where there is something to log in with; without a user by the server's one password."""
+    if password:
+        client.command("AUTH", *filter(None, (user, password)))
+
+
 def connect(params: dict[str, Any]) -> RedisClient:
-    """A client from the parameters that the Redis modules share, authenticated with the password in ``auth_file``.
+    """A client from the parameters that the Redis modules share, logged in with what ``auth_file`` has.
 
     Raises RedisError where that file does not exist: whatever listens on the port is not this inventory's server.
     """
     client = RedisClient(
         params["address"], params["port"], params["tls_ca_file"], params["tls_name"], params["timeout"]
     )
-    if params["auth_file"]:
-        try:
-            password = read_directive(params["auth_file"], "requirepass")
-        except FileNotFoundError:
-            client.close()
-            raise RedisError("another server's port, or one that was never deployed") from None
-        if password:
-            client.command("AUTH", password)
+    try:
+        if params["auth_file"]:
+            login(client, *credentials(params["auth_file"]))
+    except FileNotFoundError:
+        client.close()
+        raise RedisError("another server's port, or one that was never deployed") from None
+    except (OSError, RedisError):
+        client.close()
+        raise
     return client
 
 
 def at(address: str, port: int, params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of ``connect`` for another server that has the same password."""
+    """The parameters of ``connect`` for another server that has the same users."""
     return {**params, "address": address, "port": port, "tls_name": params["tls_name"] and address}
+
+
+# What a client runs into that speaks TLS to a server without, which waits for the end of a line; or the reverse.
+MISUNDERSTOOD = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, socket.timeout)
+
+
+def as_it_speaks(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of ``connect`` for what the server on this very host speaks now, wanted or not: TLS or none.
+
+    No secret is sent to find out. Raises OSError where nobody answers.
+    """
+    try:
+        with RedisClient(params["address"], params["port"], timeout=params["timeout"]) as redis:
+            redis.command("PING")
+    except RedisError:
+        pass
+    except (ConnectionResetError, ConnectionAbortedError):
+        return {**params, "tls_name": ANY_NAME}
+    return {**params, "tls_name": None}
 
 
 def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     """What the server is.
 
-    ``role`` (``leader`` or ``replica``), ``offset`` in the stream of writes, ``server``, ``version`` and ``cluster``
-    (whether it is a node of one); for a leader also the number of its ``replicas``; for a replica ``leader_address``,
-    ``leader_port`` and ``link`` (``connected`` when it is up). Raises OSError or RedisError.
+    ``role`` (``leader`` or ``replica``), ``offset`` in the stream of writes, ``server``, ``version``, ``cluster``
+    (whether it is a node of one) and ``days_left`` (until its certificate expires, None without TLS); for a leader also
+    the number of its ``replicas``; for a replica ``leader_address``, ``leader_port`` and ``link`` (``connected`` when
+    it is up). Raises OSError or RedisError.
     """
     with connect(params) as redis:
         role, *details = redis.command("ROLE")
         about = redis.info("server")
+        days_left = redis.days_left
     answer: dict[str, Any] = {
+        "days_left": days_left,
         "server": about.get("server_name", "redis"),
         "version": about.get("valkey_version", about["redis_version"]),
         "cluster": "cluster" in (about.get("redis_mode"), about.get("server_mode")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import cast
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
@@ -14,6 +14,11 @@ from .aliases import get_aliases
 from .probe import ERROR, overall, probe_all
 
 NO_STORE = {"Cache-Control": "no-store"}
+# What web servers add to the requests that they hand on.
+FORWARDED = frozenset(
+    f"HTTP_{name}"
+    for name in ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP")
+)
 
 
 def healthz() -> JsonResponse:
@@ -21,28 +26,30 @@ def healthz() -> JsonResponse:
     return JsonResponse({"status": "ok"}, headers=NO_STORE)
 
 
-def readyz() -> JsonResponse:
-    """Answer 200 if this process can serve, else 503, with the status of each cache and the class of its error.
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 if this process can serve, else 503; on this machine with the status and error class of each cache.
 
     It can while a cache is degraded: it would be worse if every process were taken out of service during a failover.
     """
     answers = probe_all(get_aliases())
     status = overall(answers)
-    return JsonResponse(
-        {
-            "status": status,
-            "aliases": {
-                answer.alias.name: {
-                    "status": answer.status,
-                    "error": answer.error,
-                    "ms": answer.ms,
-                }
-                for answer in answers
-            },
-        },
-        status=503 if status == ERROR else 200,
-        headers=NO_STORE,
-    )
+    body: dict[str, Any] = {"status": status}
+    if is_local(request):
+        body["aliases"] = {
+            answer.alias.name: {
+                "status": answer.status,
+                "error": answer.error,
+                "ms": answer.ms,
+            }
+            for answer in answers
+        }
+    return JsonResponse(body, status=503 if status == ERROR else 200, headers=NO_STORE)
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Tell whether the request comes from this machine, and not from somebody else through a web server on it."""
+    address = request.META.get("REMOTE_ADDR", "")
+    return (address.startswith("127.") or address == "::1") and FORWARDED.isdisjoint(request.META)
 
 
 class HealthMiddleware(MiddlewareMixin):
@@ -56,7 +63,7 @@ class HealthMiddleware(MiddlewareMixin):
         if request.method == "GET" and request.path_info == "/healthz":
             return healthz()
         if request.method == "GET" and request.path_info == "/readyz":
-            return readyz()
+            return readyz(request)
         return None
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:

@@ -15,7 +15,7 @@ from redis.crc import key_slot
 
 from .errors import REDIS_ERRORS, NotSentError
 from .options import Options, place
-from .servers import Server
+from .servers import Server, describe
 from .topology import Topology, nobody, pool_for
 
 
@@ -28,7 +28,7 @@ class Clustered(Topology):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._nobody = nobody("cluster", redis.ConnectionError("no node tells who has the key's slot"))
+        self._nobody = nobody("cluster", redis.ConnectionError("no node tells who has the key's slot"), self)
         self._known: dict[tuple[str, int, bool], Server] = {}
         # For each slot its primary, then its replicas.
         self._slots: dict[int, list[Server]] = {}
@@ -88,6 +88,7 @@ class Clustered(Topology):
         for server in sorted(nodes, key=lambda server: server.answers.error is not None):
             try:
                 self._slots = self._read_slots(server)
+                self.failure = ""
                 break
             except redis.ResponseError as error:
                 if "cluster support disabled" in str(error):
@@ -99,6 +100,7 @@ class Clustered(Topology):
             except REDIS_ERRORS as error:
                 last = error
         else:
+            self.failure = describe(last)
             raise last
         used = {server for servers in self._slots.values() for server in servers}
         self._known = {address: server for address, server in self._known.items() if server in used}

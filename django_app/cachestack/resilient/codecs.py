@@ -3,6 +3,9 @@
 A whole number that INCRBY can count is stored as its digits, and so without a signature. Any other value is stored as
 tags, signature and payload. The tags say who serialized the payload, and who compressed it; so a value that was written
 with other settings is recognised before anything reads it. The signature is there for the serializer `signed` alone.
+
+It says that a process with the SECRET_KEY has written the value under this key, and not when: whoever can write to
+Redis can put an old value of a key back, delete it or store a number, but run no code.
 """
 
 from __future__ import annotations
@@ -103,7 +106,7 @@ class Codec:
     are compressed.
     """
 
-    def __init__(self, serializer: Any = "pickle", compressor: str = "none", compress_from: int = 1024) -> None:
+    def __init__(self, serializer: Any = "signed", compressor: str = "none", compress_from: int = 1024) -> None:
         self._serializer: Any
         if isinstance(serializer, str) and serializer in SERIALIZERS:
             tag, chosen, self._signed = SERIALIZERS[serializer]

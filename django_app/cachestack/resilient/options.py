@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,8 +38,14 @@ CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
 # RESP2, because redis-py 8 would speak RESP3, which Redis 5 refuses.
 # The timeouts are short, since a server that hangs must not make a page hang: one try of everything fits in a second.
 CONNECTION_DEFAULTS = {"max_connections": 4096, "socket_connect_timeout": 0.3, "socket_timeout": 0.3, "protocol": 2}
-# redis-py below 6 does not check the host name by default.
-TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+# redis-py below 6 does not check the host name by default, and Python below 3.10 leaves the version to OpenSSL.
+TLS_DEFAULTS = {
+    "ssl_cert_reqs": "required",
+    "ssl_check_hostname": True,
+    "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+}
+# As safe as it can be without giving up what pickle can store.
+SERIALIZER = "signed"
 
 
 class WrongOptionsError(ImproperlyConfigured):
@@ -89,7 +96,7 @@ class Options:
     on_error: str = "miss"
     retry_deadline: float = 0.5
     log_interval: float = 10.0
-    serializer: Any = "pickle"
+    serializer: Any = SERIALIZER
     compressor: str = "none"
     compress_from: int = 1024
     sentinels: tuple[tuple[str, int], ...] = ()
@@ -141,7 +148,8 @@ class _Parser:
         given, rules = self.given, self._rules()
         self._check_values("", self.params, ENTRY)
         servers = self._servers()
-        self._check_values("OPTIONS", given, rules)
+        # Also where nothing is said, as it needs a SECRET_KEY.
+        self._check_values("OPTIONS", {"serializer": SERIALIZER, **given}, rules)
         kwargs = given.get("sentinel_kwargs", {}) if self.kind == "sentinel" else {}
         if isinstance(kwargs, Mapping):
             self._check_sentinel_kwargs(kwargs)

@@ -32,7 +32,7 @@ class Sentinelled(Replicated):
     def _first_servers(self) -> list[Server]:
         # Until a Sentinel has named the leader, which the first operation waits for.
         reason = MasterNotFoundError(f"no Sentinel names a leader of {self._service}")
-        return [nobody(self.options.servers[0].name, reason)]
+        return [nobody(self.options.servers[0].name, reason, self)]
 
     @property
     def _is_watched(self) -> bool:

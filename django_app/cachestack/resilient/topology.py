@@ -43,6 +43,8 @@ class Topology(ABC):
         self._wrote_until: ContextVar[float] = ContextVar("wrote_until", default=0.0)
         # What nobody can know before the servers are asked.
         self.wrong: ImproperlyConfigured | None = None
+        # What came of the last question who has what, if nobody answered it and that is safe to show.
+        self.failure = ""
         self._next_replica = random.randrange(1000)
 
     @abstractmethod
@@ -233,12 +235,12 @@ class Replicated(Topology):
         return better
 
 
-def nobody(name: str, reason: redis.ConnectionError) -> Server:
-    """Return a server that is always away, for this reason."""
+def nobody(name: str, reason: redis.ConnectionError, topology: Topology) -> Server:
+    """Return a server that is always away, for this reason and what the topology knows of it."""
 
     class Nobody(redis.ConnectionPool):
         def make_connection(self) -> Any:
-            raise NotSentError(str(reason)) from reason
+            raise NotSentError(f"{reason}{topology.failure and f' ({topology.failure})'}") from reason
 
     return Server(name, Nobody())
 

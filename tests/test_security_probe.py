@@ -1,0 +1,620 @@
+"""The module security_probe against what it is to find: each check sees its fault, and says no secret."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.server
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.parse
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.library import security_probe
+from ansible.module_utils import redis_acl, secret_search, server_exposure
+from ansible.module_utils.redis_client import RedisClient, RedisError, quote
+from ansible.module_utils.secret_search import Needles, in_files, in_journal, in_processes, in_units
+
+from conftest import Certificate
+from servers import Farm, RedisServer, free_port
+from test_modules import PASSWORD, Run, run
+
+__all__ = ["run"]
+
+ME = secret_search.user_name(os.geteuid())
+SECRET = "a/Very+long secret&%"
+NEEDLES = Needles({"password": SECRET, "key": "another-one-that-is-long", "short": "1234567", "none": ""})
+RULES: dict[str, Any] = {"clients": ["builtin"], "keys": ["dj:*"], "app_rules": [], "cluster": False}
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Put a program first on the PATH that prints a text."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def write(name: str, prints: str) -> None:
+        (folder / f"{name}.out").write_text(prints)
+        (folder / name).write_text('#!/bin/sh\ncat "$0.out"\n')
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SECRET,
+        f"redis://app:{urllib.parse.quote(SECRET)}@redis-1:6379/1",
+        f"redis://app:{urllib.parse.quote(SECRET, safe='')}@redis-1:6379/1",
+        json.dumps({"password": SECRET}),
+        repr([SECRET]),
+        f"requirepass {quote(SECRET)}",
+        f"<p>{SECRET.replace('&', '&amp;')}</p>",
+        base64.b64encode(SECRET.encode()).decode(),
+        *(base64.b64encode(f"{'u' * size}:{SECRET}:x".encode()).decode() for size in range(3)),
+        base64.urlsafe_b64encode(f"u:{SECRET}".encode()).decode(),
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
+    ],
+)
+def test_a_secret_is_found_however_it_is_written(text: str) -> None:
+    assert NEEDLES.found(f"before {text} after".encode()) == ["password"]
+
+
+def test_what_is_no_secret_is_not_found() -> None:
+    assert NEEDLES.short == ["short"]
+    assert NEEDLES.found(f"{SECRET[:-1]} 1234567 {SECRET[1:]}".encode()) == []
+    assert not Needles({"none": ""})
+
+
+@pytest.mark.parametrize("value", [PASSWORD, "ключ-от-кэша", "with 'quotes' and \\ and \""])
+def test_a_secret_of_any_characters_is_found(value: str) -> None:
+    needles = Needles({"it": value})
+    for text in (value, json.dumps(value), quote(value), repr(value), urllib.parse.quote(value)):
+        assert needles.found(text.encode()) == ["it"], text
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_a_secret_is_found_across_the_pieces_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(secret_search, "CHUNK", chunk)
+    for before in range(chunk):
+        (tmp_path / "file").write_text("x" * before + SECRET)
+        with (tmp_path / "file").open("rb") as file:
+            assert NEEDLES.found_in(file) == ["password"], before
+
+
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every regular file, once: not links, not pipes, not what is too large for anything but a log."""
+    monkeypatch.setattr(secret_search, "LARGEST", 1000)
+    log, skipped = tmp_path / "log", tmp_path / "skipped"
+    for folder in (log, skipped, tmp_path / ".hidden"):
+        folder.mkdir()
+    large = "x" * 1000 + SECRET
+    texts = {"a.conf": SECRET, ".hidden/b": SECRET, "skipped/c": SECRET, "data.rdb": large, "log/redis": large}
+    for name, text in {**texts, "clean": "nothing", "x.journal": SECRET}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "a.conf").chmod(0o604)
+    (log / "old.log.1.gz").write_bytes(gzip.compress(SECRET.encode()))
+    (log / "broken.gz").write_bytes(b"no archive")
+    (tmp_path / "link").symlink_to(tmp_path / "a.conf")
+    os.link(tmp_path / "a.conf", tmp_path / "twice")
+    os.mkfifo(tmp_path / "pipe")
+    found = in_files(NEEDLES, [str(tmp_path), str(tmp_path / "log"), "/absent"], [str(skipped)])
+    files = {Path(file["path"]).name: file for file in found["files"]}
+    assert sorted(set(files) - {"a.conf", "twice"}) == ["b", "old.log.1.gz", "redis"]
+    assert len({"a.conf", "twice"} & set(files)) == 1
+    one = files.get("a.conf") or files["twice"]
+    assert (one["mode"], one["owner"], one["secrets"], one["is_log"]) == ("0604", ME, ["password"], False)
+    assert files["redis"]["is_log"]
+    assert SECRET not in str(found)
+
+
+def test_processes() -> None:
+    script = "import sys; sys.stdin.read()"
+    environment = {"PASSWORD": SECRET}
+    places = []
+    for arguments, variables in (([SECRET], {}), ([], environment), (["harmless"], {})):
+        command = [sys.executable, "-c", script, *arguments]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **variables}) as process:
+            mine = [one for one in in_processes(NEEDLES) if one["pid"] == process.pid]
+            places.append([(one["in"], one["secrets"]) for one in mine])
+            process.communicate()
+    assert places == [[("cmdline", ["password"])], [("environ", ["password"])], []]
+
+
+def test_journal(program: Callable[[str, str], None]) -> None:
+    entries = (
+        f"_SYSTEMD_UNIT=redis-6379.service\nMESSAGE=it is {SECRET}",
+        "_SYSTEMD_UNIT=cron.service\nMESSAGE=nothing",
+        f"MESSAGE=x\n_CMDLINE=redis-cli -a {SECRET}\nSYSLOG_IDENTIFIER=sudo",
+        f"_SYSTEMD_UNIT=redis-6379.service\nMESSAGE={SECRET}",
+    )
+    program("journalctl", "\n\n".join(entries) + "\n\n")
+    assert in_journal(NEEDLES) == [
+        {"unit": "redis-6379.service", "entries": 2, "secrets": ["password"]},
+        {"unit": "sudo", "entries": 1, "secrets": ["password"]},
+    ]
+
+
+def test_units(program: Callable[[str, str], None]) -> None:
+    program("systemctl", f"Id=redis.service\nUser=redis\n\nEnvironment=PASSWORD={SECRET}\nId=app.service\n")
+    assert {"unit": "app.service", "secrets": ["password"]} in in_units(NEEDLES)
+    assert "redis.service" not in str(in_units(NEEDLES))
+
+
+def test_a_host_without_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert in_journal(NEEDLES) == in_units(NEEDLES) == []
+
+
+# Services, listeners, files
+
+
+def test_service(program: Callable[[str, str], None]) -> None:
+    program("systemd-analyze", "→ Overall exposure level for x.service: 4.1 OK 🙂\n")
+    state = security_probe.service_state("x", ["echo", str(os.getpid())])
+    assert (state["name"], state["pid"], state["exposure"]) == ("x", os.getpid(), 4.1)
+    assert state["user"] == ME
+    assert ("CapEff" in state["capabilities"]) is (ME == "root")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert int(state["umask"], 8) == mask
+    assert security_probe.service_state("x", ["echo", "0"]) == {"name": "x", "pid": 0}
+
+
+def test_accounts() -> None:
+    assert security_probe.account(0)["user"] == "root"
+    nobody = security_probe.account(65534)
+    # Who is not root may not know.
+    assert (nobody["shell"], nobody["is_locked"]) == ("/usr/sbin/nologin", True if ME == "root" else None)
+    assert security_probe.account(4_000_000)["user"] == "4000000"
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET, "0.0.0.0"),
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "protocol"), [(socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")])
+def test_listeners(family: int, address: str, kind: int, protocol: str) -> None:
+    with socket.socket(family, kind) as server:
+        server.bind((address, 0))
+        if protocol == "tcp":
+            server.listen()
+        port = server.getsockname()[1]
+        (found,) = [one for one in security_probe.listeners() if one["pid"] == os.getpid() and one["port"] == port]
+    assert (found["protocol"], found["address"]) == (protocol, address)
+    assert found["process"]
+
+
+@pytest.mark.parametrize(
+    ("line", "unit"),
+    [
+        ("0::/system.slice/redis-6379.service\n", "redis-6379"),
+        ("1:name=systemd:/docker/1/system.slice/system-redis.slice/redis@1.service\n0::/\n", "redis@1"),
+        ("0::/user.slice/user-0.slice/user@0.service/app.slice/app.service\n", "app"),
+        ("0::/init.scope\n", ""),
+        ("", ""),
+    ],
+)
+def test_unit_of_a_process(monkeypatch: pytest.MonkeyPatch, line: str, unit: str) -> None:
+    monkeypatch.setattr(security_probe, "text_of", lambda path: line)
+    assert security_probe.unit_of("1") == unit
+
+
+def test_closed_files(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir(mode=0o750)
+    (tmp_path / "conf" / "secret").touch(mode=0o644)
+    (tmp_path / "conf" / "link").symlink_to("/etc/passwd")
+    found = security_probe.closed_files([f"{tmp_path}/co*", "/absent"])
+    assert [(one["path"], one["mode"], one["is_folder"]) for one in found] == [
+        (f"{tmp_path}/conf", "0750", True),
+        (f"{tmp_path}/conf/secret", "0644", False),
+    ]
+
+
+def test_unchecked_tls(tmp_path: Path) -> None:
+    path = tmp_path / "settings.py"
+    lines = ['"ssl_cert_reqs": "none",', "ssl_cert_reqs=None", "verify = ssl.CERT_NONE", '"ssl_check_hostname": False']
+    path.write_text("\n".join([*lines, '"ssl_cert_reqs": "required",', "# ssl.CERT_NONE", "x = None"]))
+    assert [one["line"] for one in security_probe.unchecked_tls(str(path))] == [1, 2, 3, 4]
+    assert security_probe.unchecked_tls("/absent") == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "installed", "candidate"),
+    [
+        ("redis-server:\n  Installed: 5:7.0.15-1\n  Candidate: 5:7.0.16-1\n", "5:7.0.15-1", "5:7.0.16-1"),
+        ("redis-server:\n  Installed: (none)\n  Candidate: 5:7.0.16-1\n", "", "5:7.0.16-1"),
+        ("", "", ""),
+    ],
+)
+def test_packages(program: Callable[[str, str], None], policy: str, installed: str, candidate: str) -> None:
+    program("apt-cache", policy)
+    state = security_probe.package_state("redis-server")
+    assert (state["installed"], state["candidate"]) == (installed, candidate)
+
+
+# TLS
+
+
+def tls_state(port: int, certificate: Certificate, **changes: Any) -> dict[str, Any]:
+    asked = {"name": certificate.name, "ca_file": str(certificate.ca_file), **changes}
+    return server_exposure.tls_state("127.0.0.1", port, timeout=3, **asked)
+
+
+@pytest.fixture
+def tls_server(certificate: Certificate) -> Iterator[Callable[..., int]]:
+    """Listen with TLS of this oldest version and these ciphers. Return the port."""
+    listeners: list[socket.socket] = []
+
+    def start(oldest: str = "TLSv1_2", ciphers: str = "DEFAULT") -> int:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.file, certificate.key_file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context.set_ciphers(ciphers)
+            context.minimum_version = ssl.TLSVersion[oldest]
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            while True:
+                try:
+                    client = listener.accept()[0]
+                except OSError:
+                    return
+                try:
+                    context.wrap_socket(client, server_side=True).close()
+                except OSError:
+                    client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+def test_tls_as_it_should_be(tls_server: Callable[..., int], certificate: Certificate) -> None:
+    state = tls_state(tls_server(), certificate)
+    assert state["versions"] == ["TLSv1_2", "TLSv1_3"]
+    assert (state["weak_cipher"], state["plain"], state["error"], state["any_name"]) == ("", "", "", False)
+    assert state["days_left"] == state["authority_days_left"] == 0
+
+
+def test_old_tls_and_weak_ciphers_are_seen(tls_server: Callable[..., int], certificate: Certificate) -> None:
+    state = tls_state(tls_server("TLSv1", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"), certificate)
+    assert state["versions"] == ["TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"]
+    assert state["weak_cipher"]
+
+
+def test_certificates_that_clients_refuse(tls_server: Callable[..., int], certificate: Certificate) -> None:
+    port = tls_server()
+    assert tls_state(port, certificate, ca_file=str(certificate.other_ca_file))["error"]
+    assert "not valid for 'redis-1'" in tls_state(port, certificate, name="redis-1")["error"]
+    assert "No such file" in tls_state(port, certificate, ca_file="/absent")["error"]
+    assert "refused" in tls_state(free_port(), certificate)["error"]
+
+
+def test_a_server_without_tls_is_seen(farm: Farm, certificate: Certificate) -> None:
+    for server, reply in ((farm.server(), "+PONG"), (farm.server(PASSWORD), "-NOAUTH")):
+        state = tls_state(server.port, certificate)
+        assert state["plain"].startswith(reply)
+        assert (state["versions"], bool(state["error"])) == ([], True)
+
+
+# Servers
+
+
+def passwords(*names: str) -> dict[str, str]:
+    return {name: f"the password of {name} é" for name in names}
+
+
+USERS = passwords("admin", "app", "replica", "sentinel", "monitor")
+MAY_NOTHING: dict[str, list[str]] = {name: [] for name in USERS if name != "admin"}
+
+
+@pytest.fixture
+def redis(farm: Farm) -> RedisServer:
+    """A server with the users that the roles make."""
+    server = farm.server()
+    version = redis_acl.version_of(server.client().info("server")["valkey_version"])
+    app = redis_acl.app_rules(RULES["clients"], RULES["cluster"], RULES["keys"], RULES["app_rules"])
+    for name, password in USERS.items():
+        words = [redis_acl.hashed(password), *redis_acl.rules(name, version, app)]
+        server.ask("ACL", "SETUSER", name, "reset", "on", *words)
+    server.ask("ACL", "SETUSER", "default", "off", "resetpass")
+    return server
+
+
+def asked(server: RedisServer, users: Mapping[str, str] = USERS, **changes: Any) -> dict[str, Any]:
+    place: dict[str, Any] = {"address": server.host, "port": server.port, "tls_name": None, "tls_ca_file": None}
+    return {**place, "is_sentinel": False, "passwords": dict(users), **RULES, **changes}
+
+
+def as_admin(server: RedisServer, *words: str, user: str = "admin") -> None:
+    with RedisClient(server.host, server.port) as client:
+        client.command("AUTH", user, USERS[user])
+        client.command(*words)
+
+
+def look(server: RedisServer, **changes: Any) -> dict[str, Any]:
+    return server_exposure.server_state(asked(server, **changes), 3)
+
+
+def test_a_server_as_it_should_be(redis: RedisServer) -> None:
+    state = look(redis)
+    assert state["error"] == ""
+    assert state["stranger"] == {"PING": "NOAUTH", "INFO": "NOAUTH", f"GET {server_exposure.KEY}": "NOAUTH"}
+    assert (state["guesses"], state["denied"]) == (0, [])
+    assert state["logins"] == dict.fromkeys(USERS, "OK")
+    assert state["may"] == MAY_NOTHING
+    assert [(user["more"], user["needs_none"]) for user in state["users"]] == [([], False)] * 6
+    assert [user["name"] for user in state["users"] if not user["is_on"]] == ["default"]
+    assert state["config"]["protected-mode"] == "yes"
+    assert all(password not in str(state) for password in USERS.values())
+    assert "#" not in str(state)
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        ("+keys", ["KEYS *"]),
+        ("+config|get", ["CONFIG GET *"]),
+        (
+            "+@dangerous",
+            ["FLUSHALL", "SHUTDOWN NOSAVE", "REPLICAOF NO ONE", "DEBUG SLEEP 0", "MONITOR", "SAVE", "INFO"],
+        ),
+        ("+eval", ["EVAL return(1) 0"]),
+        ("+script", ["SCRIPT FLUSH"]),
+        ("~*", [f"GET {server_exposure.KEY}", f"SET {server_exposure.KEY} x"]),
+        ("allcommands", ["CLUSTER RESET", "ACL LIST", "MODULE LIST", "CLIENT LIST", "SWAPDB 0 1"]),
+    ],
+)
+def test_a_rule_too_many_is_seen(redis: RedisServer, rule: str, allowed: list[str]) -> None:
+    as_admin(redis, "ACL", "SETUSER", "app", rule)
+    state = look(redis)
+    assert set(allowed) <= set(state["may"]["app"])
+    (app,) = [user for user in state["users"] if user["name"] == "app"]
+    assert app["more"]
+    # Nothing of what was tried has happened.
+    assert look(redis)["error"] == ""
+
+
+def test_channels_are_seen(redis: RedisServer) -> None:
+    as_admin(redis, "ACL", "SETUSER", "sentinel", "allchannels")
+    assert look(redis)["may"]["sentinel"] == ["PUBLISH security-probe x", "SUBSCRIBE security-probe"]
+
+
+def test_what_the_inventory_gives_is_not_too_much(redis: RedisServer) -> None:
+    as_admin(redis, "ACL", "SETUSER", "app", "+eval", "+scan", "~other:*")
+    rules = {"app_rules": ["+eval", "+scan"], "keys": ["dj:*", "other:*"]}
+    state = look(redis, **rules)
+    assert state["may"]["app"] == []
+    assert [user["more"] for user in state["users"]] == [[]] * 6
+
+
+@pytest.mark.parametrize(
+    ("words", "guesses"),
+    [
+        (["on", "nopass"], 10),
+        (["on", ">foobared"], 2),
+        (["on", f">{USERS['app']}"], 2),
+    ],
+)
+def test_the_user_default_is_tried(redis: RedisServer, words: list[str], guesses: int) -> None:
+    as_admin(redis, "ACL", "SETUSER", "default", *words)
+    state = look(redis)
+    assert state["guesses"] == guesses
+    assert state["stranger"]["PING"] == ("OK" if "nopass" in words else "NOAUTH")
+    (default,) = [user for user in state["users"] if user["name"] == "default"]
+    assert (default["is_on"], default["needs_none"]) == (True, "nopass" in words)
+
+
+def test_other_passwords_and_other_users_are_seen(redis: RedisServer) -> None:
+    as_admin(redis, "ACL", "SETUSER", "app", ">another password")
+    as_admin(redis, "ACL", "SETUSER", "monitor", "resetpass", ">another password")
+    as_admin(redis, "ACL", "SETUSER", "stranger", "on", "nopass", "+@all", "~*")
+    state = look(redis)
+    users = {user["name"]: user for user in state["users"]}
+    assert users["app"]["passwords"] == 2
+    assert users["stranger"]["is_on"]
+    assert (state["logins"]["app"], state["logins"]["monitor"]) == ("OK", "WRONGPASS")
+
+
+def test_denials_of_users_are_seen_but_not_the_probes_own(redis: RedisServer) -> None:
+    look(redis)
+    assert look(redis)["denied"] == []
+    with pytest.raises(RedisError, match="NOPERM"):
+        as_admin(redis, "KEYS", "*", user="app")
+    (entry,) = look(redis)["denied"]
+    assert (entry["user"], entry["reason"], entry["object"]) == ("app", "command", "keys")
+
+
+@pytest.mark.parametrize(
+    "rule", ["-@all +multi +swapdb +flushall +keys", "+flushall +swapdb +keys", "-multi +flushall +keys"]
+)
+def test_a_server_that_cannot_say_what_a_user_may(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """As before Redis 7: in a transaction that is never run, or where it may have none, by what does no harm."""
+    monkeypatch.setattr(server_exposure, "DRY_RUN_SINCE", (99, 0))
+    assert look(redis)["may"] == MAY_NOTHING
+    as_admin(redis, "ACL", "SETUSER", "app", *rule.split())
+    wanted = ["KEYS *"] if "-multi" in rule else ["FLUSHALL", "KEYS *", "SWAPDB 0 1"]
+    for _ in range(2):
+        state = look(redis)
+        assert (state["may"]["app"], state["error"], state["denied"]) == (wanted, "", [])
+
+
+def test_categories_are_what_is_in_them(redis: RedisServer) -> None:
+    """Redis 6 says `+@transaction -watch` where it was told `+multi` and others."""
+    with RedisClient(redis.host, redis.port) as owner:
+        owner.command("AUTH", "admin", USERS["admin"])
+        line = "user x on #00 ~x -@all +@transaction -watch -unwatch +get"
+        found = server_exposure.acl_user(owner, line, {"x": ["~x", "+get", "+multi", "+exec"]})
+    assert found["more"] == ["+discard"]
+
+
+def test_a_server_with_one_password(farm: Farm) -> None:
+    users = {"default": PASSWORD}
+    state = server_exposure.server_state(asked(farm.server(PASSWORD), users), 3)
+    assert (state["error"], state["users"], state["guesses"]) == ("", [], 0)
+    assert state["stranger"]["PING"] == "NOAUTH"
+    state = server_exposure.server_state(asked(farm.server(), users), 3)
+    assert set(state["stranger"].values()) == {"OK"}
+    state = server_exposure.server_state(asked(farm.server("redis"), users), 3)
+    assert (state["guesses"], state["error"]) == (2, "WRONGPASS")
+
+
+def test_a_server_that_is_away(farm: Farm) -> None:
+    state = server_exposure.server_state({**asked(farm.server()), "port": free_port()}, 3)
+    assert state["error"] == "Connection refused"
+
+
+def test_a_sentinel(farm: Farm) -> None:
+    leader = farm.server()
+    (host, port), *_ = farm.sentinels(leader)
+    users = passwords("default", "admin", "sentinel")
+    with RedisClient(host, port) as owner:
+        version = redis_acl.version_of(owner.info("server")["valkey_version"])
+        for name, password in reversed(users.items()):
+            words = [redis_acl.hashed(password), *redis_acl.sentinel_rules(name, version)]
+            owner.command("ACL", "SETUSER", name, "reset", "on", *words)
+    server = {**asked(leader, users), "port": port, "is_sentinel": True}
+    state = server_exposure.server_state(server, 3)
+    assert (state["error"], state["guesses"]) == ("", 0)
+    assert set(state["stranger"].values()) == {"NOAUTH"}
+    assert state["may"] == {"default": [], "sentinel": []}
+    assert state["logins"] == dict.fromkeys(users, "OK")
+    assert [user["more"] for user in state["users"]] == [[]] * 3
+    with RedisClient(host, port) as owner:
+        owner.command("AUTH", "admin", users["admin"])
+        owner.command("ACL", "SETUSER", "default", "+sentinel|failover", "+info")
+    state = server_exposure.server_state(server, 3)
+    assert state["may"]["default"] == ["INFO", "SENTINEL FAILOVER x"]
+
+
+# Web servers
+
+
+@pytest.fixture
+def web() -> Iterator[Callable[[Mapping[str, str]], int]]:
+    """Serve pages by path on loopback. Return the port."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def start(pages: Mapping[str, str]) -> int:
+        class Pages(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                text = pages.get(self.path)
+                self.send_response(404 if text is None else 200)
+                self.end_headers()
+                self.wfile.write((text or "").encode())
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return server.server_port
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_pages(web: Callable[[Mapping[str, str]], int]) -> None:
+    port = web({"/": "all is well", "/debug": "you have DEBUG = True", "/bad": f"rediss://x:{SECRET}@redis-1"})
+    pages = [
+        security_probe.page_state(f"http://127.0.0.1:{port}/{page}", NEEDLES, 2) for page in ("", "debug", "bad", "x")
+    ]
+    assert [(page["status"], page["words"], page["secrets"]) for page in pages] == [
+        (200, [], []),
+        (200, ["DEBUG = True"], []),
+        (200, ["rediss://"], ["password"]),
+        (404, [], []),
+    ]
+
+
+# The whole of it
+
+
+def test_security_probe(run: Run, redis: RedisServer, tmp_path: Path, certificate: Certificate) -> None:
+    """Everything at once; what is found is said by name alone, and nothing is written."""
+    (tmp_path / "conf").write_text(f"password {USERS['app']}")
+    result = run(
+        security_probe,
+        True,
+        secrets={"redis app": USERS["app"], "own": SECRET},
+        folders=[str(tmp_path)],
+        services=[{"name": "x", "pid_command": ["echo", str(os.getpid())]}],
+        closed=[str(tmp_path)],
+        servers=[{"address": redis.host, "port": redis.port, "passwords": USERS, **RULES}],
+        tls=[{"address": redis.host, "port": redis.port, "name": "x", "ca_file": str(certificate.ca_file)}],
+        timeout=2,
+    )
+    assert (result["changed"], result.get("failed")) == (False, None)
+    (file,) = result["secrets"]["files"]
+    assert (file["path"], file["secrets"]) == (str(tmp_path / "conf"), ["redis app"])
+    assert result["servers"][0]["logins"] == dict.fromkeys(USERS, "OK")
+    assert result["tls"][0]["plain"].startswith("-NOAUTH")
+    assert result["is_root"] == (os.geteuid() == 0)
+    assert result["kernel"]["overcommit_memory"] in ("0", "1", "2")
+    assert all(value not in json.dumps(result, ensure_ascii=False) for value in (*USERS.values(), SECRET))
+
+
+def test_an_error_that_repeats_a_password_is_not_repeated(run: Run, say_back: int) -> None:
+    server = {"address": "127.0.0.1", "port": say_back, "passwords": {"default": SECRET}}
+    result = run(security_probe, folders=[], servers=[server], timeout=2)
+    assert result["servers"][0]["error"] == "ERR"
+    assert SECRET not in json.dumps(result)
+
+
+@pytest.fixture
+def say_back() -> Iterator[int]:
+    """A server that, as an old Redis does, repeats the arguments of what it does not know. Return the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(client: socket.socket) -> None:
+        with client:
+            while data := client.recv(4096):
+                client.sendall(
+                    b"-ERR unknown command, with args beginning with: " + data.replace(b"\r\n", b" ") + b"\r\n"
+                )
+
+    def accept() -> None:
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.close()
