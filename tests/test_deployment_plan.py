@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible import ask
-from deployment_plan import changed_settings, cluster_absent, deployment_plan
+from deployment_plan import READ_BY_DJANGO, changed_settings, cluster_absent, deployment_plan
 
 from conftest import PROJECT
 
@@ -192,6 +193,16 @@ def test_a_change_of_the_kind_of_mode_says_that_the_data_stays_behind() -> None:
     assert "redis-2  restart, first (it leaves its cluster, without its data)" in plan(left)["text"]
 
 
+def test_what_it_is_made_of_is_registered_by_tasks() -> None:
+    """A task's variable that is renamed alone would make its step vanish from every plan."""
+    source = (PROJECT / "ansible" / "filter_plugins" / "deployment_plan.py").read_text("utf-8")
+    names = set(re.findall(r'(?:found|changes)\(\w+(?:\["name"\])?, "(\w+)"\)', source)) | set(READ_BY_DJANGO)
+    tasks = "\n".join(path.read_text("utf-8") for path in PROJECT.glob("roles/*/tasks/*.yml"))
+    made = set(re.findall(r"register: (\w+)", tasks)) | {"service_planned"}
+    assert len(names) > 10
+    assert names <= made
+
+
 # What was not recorded
 
 
@@ -212,6 +223,17 @@ def on(host: str, register: str, **result: Any) -> Change:
 def runs(host: str, name: str, **result: Any) -> Change:
     """What was found out of the service is other than recorded."""
     return lambda recorded: service(recorded, host, name).update(result)
+
+
+def exporter(host: str, **result: Any) -> Change:
+    """An exporter runs beside the host's server as it should, but for these."""
+    found = {"running": True, "place": "127.0.0.1:9121", "described": False, "stale": False, "newer": [], **result}
+
+    def change(recorded: Recorded) -> None:
+        port = {node["name"]: node["port"] for node in recorded["nodes"]}[host]
+        recorded["hostvars"][host]["service_planned"][f"redis-exporter-{port}"] = found
+
+    return change
 
 
 def stale(group: str, host: str) -> Change:
@@ -262,10 +284,70 @@ CHANGED: dict[str, tuple[str, list[Change], list[str]]] = {
     ),
     "another password": (
         "converged",
-        [on("redis-1", "redis_auth", changed=True, is_new=True)],
-        ["redis-1  set a new password live"],
+        [on("redis-1", "redis_told", changed=True, is_new=True)],
+        ["redis-1  set its users and their passwords live"],
     ),
-    "another owner of the password's file": ("converged", [on("redis-1", "redis_auth", changed=True)], [NOTHING]),
+    "TLS for servers that have none": (
+        "converged",
+        [
+            on("redis-1", "redis_certificates", made=["redis-1"]),
+            *(stale("redis_speaks_otherwise", name) for name in ("redis-1", "redis-2", "redis-3")),
+            stale("redis_stale_leader", "redis-1"),
+        ],
+        [
+            "redis-1  give it a new certificate",
+            "redis-1  stop with all others, and start with TLS",
+            "redis-2  stop with all others, and start with TLS",
+            "redis-3  stop with all others, and start with TLS",
+            "cost: 3 servers stopped together: the cache is away until they run again, 0 restarts",
+        ],
+    ),
+    "no TLS any more": (
+        "sentinel",
+        [
+            on("redis-1", "redis_reply", tls=True),
+            on("redis-1", "redis_sentinel_reply", tls=True),
+            stale("redis_speaks_otherwise", "redis-1"),
+            stale("redis_sentinel_speaks_otherwise", "redis-1"),
+        ],
+        [
+            "redis-1  stop with all others, and start without TLS",
+            "redis-1  stop the Sentinel, and start it without TLS",
+        ],
+    ),
+    "a certificate on a host": (
+        "converged",
+        [on("redis-2", "redis_certificate_files", changed=True)],
+        ["redis-2  give it a new certificate"],
+    ),
+    "the firewall's rules": (
+        "converged",
+        [on("app-1", "firewall_rules_file", changed=True), on("redis-1", "firewall_loaded", changed=True)],
+        ["app-1    load the firewall's rules", "redis-1  load the firewall's rules"],
+    ),
+    "an exporter": (
+        "converged",
+        [
+            exporter("redis-1", running=False),
+            exporter("redis-2", described=True),
+            exporter("redis-3"),
+        ],
+        ["redis-1  start the exporter on 127.0.0.1:9121", "redis-2  restart the exporter (its service changes)"],
+    ),
+    "no exporter any more": (
+        "converged",
+        [
+            lambda recorded: recorded["hostvars"]["redis-1"]["service_planned"].update(
+                {"redis-exporter-6379": {"retires": True}}
+            )
+        ],
+        ["redis-1  stop redis-exporter-6379 for good"],
+    ),
+    "another owner of the file with the passwords": (
+        "converged",
+        [on("redis-1", "redis_told", changed=True)],
+        [NOTHING],
+    ),
     "another password of servers and Sentinels": (
         "sentinel",
         [on("redis-1", "redis_sentinel_told", told=["SET mymaster auth-pass"], restart=["it gets another password"])],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,10 +42,12 @@ class Step:
 class Cost:
     """The hosts on which something is interrupted, in the order in which it happens.
 
-    ``restarts`` of Redis servers, of which ``switchovers`` have another server take over before, and ``interruptions``
-    do not although they lead; ``sentinel_restarts``; ``reloads`` of Django.
+    ``stops`` of Redis servers that all end before the first is started again; ``restarts`` of the others, of which
+    ``switchovers`` have another server take over before, and ``interruptions`` do not although they lead;
+    ``sentinel_restarts``; ``reloads`` of Django.
     """
 
+    stops: list[str] = field(default_factory=list)
     restarts: list[str] = field(default_factory=list)
     switchovers: list[str] = field(default_factory=list)
     interruptions: list[str] = field(default_factory=list)
@@ -55,6 +58,10 @@ class Cost:
         """The cost for people, such as ``3 restarts one at a time, 1 switchover``."""
         one_at_a_time = " one at a time" if len(self.restarts) > 1 else ""
         parts = [f"{_counted(self.restarts, 'restart')}{one_at_a_time}"]
+        if self.stops:
+            parts.insert(
+                0, f"{_counted(self.stops, 'server')} stopped together: the cache is away until they run again"
+            )
         if self.sentinel_restarts:
             parts.append(f"{_counted(self.sentinel_restarts, 'restart')} of Sentinels")
         if self.switchovers:
@@ -97,9 +104,15 @@ class _Deployment:
         return list(dict.fromkeys(place["name"] for place in (*self.nodes, *self.sentinels)))
 
     @cached_property
+    def stops(self) -> list[str]:
+        """The servers that are stopped before any is deployed, since they do not understand each other."""
+        others = self.groups.get("redis_speaks_otherwise", ())
+        return [node["name"] for node in self.nodes if node["name"] in others]
+
+    @cached_property
     def restarts(self) -> list[str]:
-        """The servers that would be restarted, in order."""
-        names = [node["name"] for node in self.nodes]
+        """The servers that would be restarted one after the other, in order."""
+        names = [node["name"] for node in self.nodes if node["name"] not in self.stops]
         return [
             name
             for role in ("replica", "leader")
@@ -108,9 +121,15 @@ class _Deployment:
         ]
 
     @cached_property
+    def sentinel_stops(self) -> list[str]:
+        """The Sentinels that are stopped with the servers."""
+        others = self.groups.get("redis_sentinel_speaks_otherwise", ())
+        return [sentinel["name"] for sentinel in self.sentinels if sentinel["name"] in others]
+
+    @cached_property
     def sentinel_restarts(self) -> list[str]:
-        """The Sentinels that would be restarted, in order."""
-        stale = self.groups.get("redis_sentinel_stale", ())
+        """The Sentinels that would be restarted one after the other, in order."""
+        stale = set(self.groups.get("redis_sentinel_stale", ())) - set(self.sentinel_stops)
         return [sentinel["name"] for sentinel in self.sentinels if sentinel["name"] in stale]
 
     def switches_over(self, host: str) -> bool:
@@ -134,6 +153,7 @@ class _Deployment:
         """What would be interrupted."""
         restarts = self.restarts
         return Cost(
+            self.stops,
             restarts,
             switchovers=[host for host in restarts if self.switches_over(host)],
             interruptions=[host for host in restarts if self.interrupts(host)],
@@ -184,6 +204,8 @@ def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str
 
 
 def _steps(deployment: _Deployment) -> Iterator[Step]:
+    for host in deployment.hosts:
+        yield from _of_firewall(deployment, host)
     for host in deployment.servers:
         yield from _of_machine(deployment, host)
     order = deployment.restarts
@@ -191,6 +213,8 @@ def _steps(deployment: _Deployment) -> Iterator[Step]:
         yield from _of_redis(deployment, node)
     for sentinel in deployment.sentinels:
         yield from _of_sentinel(deployment, sentinel)
+    for node in deployment.nodes:
+        yield from _of_exporter(deployment, node)
     yield from _of_cluster(deployment)
     for host in deployment.hosts:
         yield from _of_django(deployment, host)
@@ -198,11 +222,26 @@ def _steps(deployment: _Deployment) -> Iterator[Step]:
         yield from _of_retired(deployment, host)
 
 
+# What is in front of the services and in their hands
+
+
+def _of_firewall(deployment: _Deployment, host: str) -> Iterator[Step]:
+    if deployment.changes(host, "firewall_rules_file") or deployment.changes(host, "firewall_loaded"):
+        yield Step(host, "set", "load the firewall's rules")
+
+
+def _of_certificate(deployment: _Deployment, host: str) -> Iterator[Step]:
+    made = host in deployment.found(host, "redis_certificates").get("made", ())
+    if made or deployment.changes(host, "redis_certificate_files"):
+        yield Step(host, "write", "give it a new certificate")
+
+
 # Where a program comes from
 
 
 def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
     """What is installed for a server; a machine with several servers needs it once."""
+    yield from _of_certificate(deployment, host)
     servers = deployment.servers
     before = servers[: servers.index(host)]
     engine = deployment.hostvars[host].get("redis_engine") or "redis"
@@ -236,17 +275,24 @@ def _of_redis(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step
     if not service["running"]:
         yield Step(host, "start", f"start on {service['place']} {_becomes(deployment, node)}")
     else:
-        if deployment.found(host, "redis_auth").get("is_new"):
-            yield Step(host, "set", "set a new password live")
+        if deployment.found(host, "redis_told").get("is_new"):
+            yield Step(host, "set", "set its users and their passwords live")
         for name, value in conf.get("set", {}).items():
             yield Step(host, "set", _set_live(name, value, conf["was"][name]))
-        if host in deployment.restarts:
+        if host in deployment.stops:
+            yield Step(host, "restart", f"stop with all others, and start {_speaking(deployment, host, 'redis_reply')}")
+        elif host in deployment.restarts:
             yield Step(host, "restart", _restart(deployment, node, service, conf))
         elif conf.get("changed") and not conf.get("set"):
             yield Step(host, "write", "write redis.conf, with nothing to set on the server")
         yield from _of_role(deployment, node)
     for name in conf.get("postponed", ()):
         yield Step(host, "set", f"set {name} live as soon as its replicas are connected")
+
+
+def _speaking(deployment: _Deployment, host: str, reply: str) -> str:
+    """How a server or Sentinel speaks that now speaks otherwise, as its reply says."""
+    return f"with{'out' if deployment.found(host, reply).get('tls') else ''} TLS"
 
 
 def _set_live(name: str, value: str, was: str) -> str:
@@ -353,6 +399,11 @@ def _of_sentinel(deployment: _Deployment, sentinel: Mapping[str, Any]) -> Iterat
     if not service["running"]:
         yield Step(host, "start", f"start a Sentinel on {service['place']} that watches {deployment.nodes[0]['name']}")
         return
+    if host in deployment.sentinel_stops:
+        yield Step(
+            host, "restart", f"stop the Sentinel, and start it {_speaking(deployment, host, 'redis_sentinel_reply')}"
+        )
+        return
     told = deployment.found(host, "redis_sentinel_told")
     commands = [command.split() for command in told.get("told", ())]
     is_new = "MONITOR" in [command[0] for command in commands]
@@ -382,6 +433,20 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
         return "give the Sentinel the servers' new password"
     before = f" (was {was[command[2]]})" if command[2] in was else ""
     return f"set the Sentinel's {command[2]} {command[3]} live{before}"
+
+
+# The exporter
+
+
+def _of_exporter(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step]:
+    host = node["name"]
+    service = deployment.service(host, f"redis-exporter-{node['port']}")
+    if service is None:
+        return
+    if not service["running"]:
+        yield Step(host, "start", f"start the exporter on {service['place']}")
+    elif service["described"] or service["stale"]:
+        yield Step(host, "restart", f"restart the exporter ({_outdated(service)[0]})")
 
 
 # Cluster
@@ -487,7 +552,8 @@ def _settings(source: str) -> dict[str, str]:
 def _of_retired(deployment: _Deployment, host: str) -> Iterator[Step]:
     for name, service in deployment.found(host, "service_planned").items():
         if service.get("retires"):
-            yield Step(host, "retire", f"stop {name} for good{'' if 'sentinel' in name else '; its data stays'}")
+            has_data = re.fullmatch(r"redis-\d+", name)
+            yield Step(host, "retire", f"stop {name} for good{'; its data stays' if has_data else ''}")
 
 
 # Words

@@ -77,6 +77,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+is_new: {description: Whether the server or its file gets other users or passwords than it has., type: bool}
 unfinished: {description: Whether the server still takes what only clients of before have., type: bool}
 diff: {description: "The file before and after, without passwords.", type: dict}
 """
@@ -219,13 +220,13 @@ def main() -> None:
     if os.path.exists(path):
         with open(path, encoding="ascii", errors="replace") as file:
             before = file.read()
-    changed, unfinished = before != wanted, False
+    is_new, unfinished = before != wanted, False
     if module.check_mode:
-        changed = changed or not is_told(params)
+        is_new = is_new or not is_told(params)
     else:
         try:
             told, unfinished = tell(params, app)
-            changed = changed or told
+            is_new = is_new or told
         except RedisError as error:
             module.fail_json(msg=f"the server on port {params['port']} does not take its users: {error}")
         except (ConnectionRefusedError, FileNotFoundError):
@@ -236,10 +237,12 @@ def main() -> None:
             with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=module.tmpdir, delete=False) as new:
                 new.write(wanted)
             module.atomic_move(new.name, path)
+    changed = is_new
     if os.path.exists(path):
         arguments = module.load_file_common_arguments(params, path=path)
         changed = module.set_fs_attributes_if_different(arguments, changed)
-    module.exit_json(changed=changed, unfinished=unfinished, diff={"before": masked(before), "after": masked(wanted)})
+    diff = {"before": masked(before), "after": masked(wanted)}
+    module.exit_json(changed=changed, is_new=is_new, unfinished=unfinished, diff=diff)
 
 
 if __name__ == "__main__":
