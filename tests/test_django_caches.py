@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from ansible.module_utils.redis_acl import UNKNOWN, app_rules, rules
+from ansible.module_utils.redis_acl import UNKNOWN, app_rules, rules, sentinel_rules
 from ansible.module_utils.redis_client import quote
 from django.core.cache import CacheHandler
 from django.test import override_settings
@@ -725,17 +725,18 @@ def closed(farm: Farm, certificate: Certificate, tls_front: TLSFront) -> Closed:
         farm.sentinels(farm.servers[0], password=SENTINELS_PASSWORD)
         sentinels = farm.servers[-3:]
         for server in sentinels:
-            allowed = ("-@all", "+sentinel|masters", "+sentinel|slaves", "+client|setinfo")
-            server.ask("ACL SETUSER", "app", "on", f">{SENTINELS_PASSWORD}x", *allowed)
             server.ask("SENTINEL REMOVE", SERVICE)
             server.ask("SENTINEL MONITOR", SERVICE, server.host, port, 2)
         assert wait_for(lambda: all(s.ask("SENTINEL MASTERS")[SERVICE]["num-slaves"] == 1 for s in sentinels))
+        for server in sentinels:
+            # Beside what clients need, what the other Sentinels do, who log in as nobody else here, and what is asked here.
+            others = [rule for rule in sentinel_rules("sentinel", UNKNOWN) if rule.startswith("+")]
+            server.ask("ACL SETUSER", "default", *sentinel_rules("default", UNKNOWN), *others, "+acl|log")
         fronts = [tls_front(server.port, certificate.address_file) for server in sentinels]
         return {
             "sentinels": [{"name": "s", "address": sentinels[0].host, "port": front, "tls": True} for front in fronts],
             "service": SERVICE,
-            "sentinel_username": "app",
-            "sentinel_password": f"{SENTINELS_PASSWORD}x",
+            "sentinel_password": SENTINELS_PASSWORD,
         }
 
     return start
@@ -775,9 +776,8 @@ def test_another_authority_and_another_user_are_refused(
     words = "names a leader|No master found" if mode == "sentinel" else "certificate verify failed"
     with pytest.raises(redis.ConnectionError, match=words):
         cache(ca_file=str(certificate.other_ca_file)).get("key")
-    for word in ("username", *(["sentinel_username"] if mode == "sentinel" else [])):
-        with pytest.raises(redis.ConnectionError):
-            cache(**{word: "nobody"}).get("key")
+    with pytest.raises(redis.ConnectionError):
+        cache(username="nobody").get("key")
 
 
 @CLOSED
@@ -795,11 +795,10 @@ def test_a_certificate_for_another_name_is_refused(
 
 def test_what_sentinel_is_told_of_tls_and_users() -> None:
     sentinels = [{"name": "a", "address": "192.0.2.1", "port": 26379, "tls": True}]
-    arguments = {"sentinels": sentinels, "sentinel_username": "app", "sentinel_password": "x", "ca_file": "/ca.pem"}
-    login = {"username": "app", "password": "x"}
+    arguments = {"sentinels": sentinels, "sentinel_password": "x", "ca_file": "/ca.pem"}
     ours = rendered({}, "sentinel", RESILIENT, [node(tls=True)], **arguments)
     assert ours["LOCATION"] == ["rediss://mymaster"]
-    assert ours["OPTIONS"]["sentinel_kwargs"] == {"ssl": True, "ssl_ca_certs": "/ca.pem", **login}
+    assert ours["OPTIONS"]["sentinel_kwargs"] == {"ssl": True, "ssl_ca_certs": "/ca.pem", "password": "x"}
     assert "username" not in ours["OPTIONS"], "it has no password"
     theirs = rendered({}, "sentinel", DJANGO_REDIS, [node(tls=True)], **arguments)
     # rediss:// would make connections that ask no Sentinel.
@@ -811,9 +810,9 @@ def test_what_sentinel_is_told_of_tls_and_users() -> None:
         "ssl_min_version": 771,
         "ssl_ca_certs": "/ca.pem",
     }
-    for options, wanted in (("CONNECTION_POOL_KWARGS", checks), ("SENTINEL_KWARGS", {**checks, **login})):
+    for options, wanted in (("CONNECTION_POOL_KWARGS", checks), ("SENTINEL_KWARGS", {**checks, "password": "x"})):
         given = theirs["OPTIONS"][options]
-        assert {key: given[key] for key in given if key.startswith("ssl") or key in login} == wanted
+        assert {key: given[key] for key in given if key.startswith("ssl") or key == "password"} == wanted
 
 
 @CLIENTS

@@ -99,14 +99,13 @@ def django_caches(
     service: str = "mymaster",
     sentinel_password: str | None = None,
     username: str | None = None,
-    sentinel_username: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The value of CACHES for ``aliases`` (name to settings, see preflight.caches.ALIAS).
 
     ``mode`` is ``locmem``, ``standalone``, ``replication``, ``sentinel`` or ``cluster``; ``client`` one of CLIENTS;
     ``nodes`` what ``redis_nodes`` returns, leader first, and ``sentinels`` what ``redis_sentinels`` does. ``service``
     is what the Sentinels call what they watch. ``username`` and ``password`` are those of the servers (without a name
-    the password is that of the user `default`), ``sentinel_username`` and ``sentinel_password`` those of the Sentinels;
+    the password is that of the user `default`), ``sentinel_password`` that of the Sentinels' user `default`;
     ``ca_file`` is the path of the certificate authority to trust where a node or a Sentinel has ``tls``.
 
     Unless it says otherwise, the alias with the sessions reads the leader, as every alias does with ``resilient`` or
@@ -116,7 +115,7 @@ def django_caches(
     CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
     """
     _check(aliases, mode, client, session_alias)
-    logins = _login(username, password), _login(sentinel_username, sentinel_password)
+    logins = _login(username, password), _login(None, sentinel_password)
     deployment = _Deployment(mode, list(nodes), *logins, ca_file, list(sentinels), service)
     caches: dict[str, dict[str, Any]] = {}
     for name, given in aliases.items():
