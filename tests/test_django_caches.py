@@ -729,7 +729,7 @@ def closed(farm: Farm, certificate: Certificate, tls_front: TLSFront) -> Closed:
             server.ask("SENTINEL MONITOR", SERVICE, server.host, port, 2)
         assert wait_for(lambda: all(s.ask("SENTINEL MASTERS")[SERVICE]["num-slaves"] == 1 for s in sentinels))
         for server in sentinels:
-            # Beside what clients need, what the other Sentinels do, who log in as nobody else here, and what is asked here.
+            # What clients need, the other Sentinels, who log in as nobody else here, and this test.
             others = [rule for rule in sentinel_rules("sentinel", UNKNOWN) if rule.startswith("+")]
             server.ask("ACL SETUSER", "default", *sentinel_rules("default", UNKNOWN), *others, "+acl|log")
         fronts = [tls_front(server.port, certificate.address_file) for server in sentinels]
