@@ -181,6 +181,22 @@ def certificates(hosts: Hosts) -> Iterator[Finding]:
             yield Finding(host.name, "django_app_redis_ca_file", path, *_fault(fault, {}, {}))
 
 
+def authority(hosts: Hosts) -> Iterator[Finding]:
+    """A control machine without the folder of the authority would make another one, and cut all hosts off."""
+    for host in hosts:
+        tls, trusted = host.redis.get("tls") or {}, host.probe.get("issued_by")
+        if trusted and tls.get("names") and trusted != tls["authority"] and not tls["may_replace"]:
+            there = "another one" if tls["authority"] else "none"
+            yield Finding(
+                host.name,
+                "redis_tls_authority_dir",
+                tls["authority_dir"],
+                f"the host trusts the authority of an earlier run, and in this folder there is {there}",
+                "copy the folder from the machine that deployed before; where it is lost, run once with "
+                "-e redis_tls_new_authority=true, during which hosts refuse each other",
+            )
+
+
 def _fault(fault: Mapping[str, str], tls: Mapping[str, str], state: Mapping[str, Any]) -> tuple[str, str]:
     """What is wrong with a file, and what to do."""
     names = ", ".join(state.get("names", ())) or "nobody"
@@ -259,5 +275,6 @@ RULES = (
     Rule("python", facts_versions.python),
     Rule("libraries", facts_versions.libraries),
     Rule("certificate", certificates),
+    Rule("authority", authority),
     Rule("certificate-expires", certificates_expire, WARNING),
 )

@@ -156,6 +156,7 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
         "package": server.get("package") or "",
         "data_dir": redis.get("data_dir") or None,
         "certificate": _certificate(own, redis),
+        "issued_ca_file": redis["tls"]["ca_file"] if _is_issued(redis) else None,
         "ca_file": None if app.get("ca_issued") else app.get("ca_file") or None,
     }
 
@@ -167,11 +168,16 @@ def _units(redis: Mapping[str, Any]) -> list[str]:
 
 def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, Any] | None:
     # What the bundle's authority is about to make is right, or not there yet.
-    if not redis.get("tls") or redis["tls"].get("names"):
+    if not redis.get("tls") or _is_issued(redis):
         return None
     certificate = {word: redis["tls"][word] for word in ("cert_file", "key_file", "ca_file", "name")}
     # A secret, and so not among what the role has said.
     return {**certificate, "key_password": str(own["redis_config"][KEY_PASSWORD]) if redis["tls"]["is_locked"] else ""}
+
+
+def _is_issued(redis: Mapping[str, Any]) -> bool:
+    """Whether the server's certificate is one of the bundle's authority."""
+    return bool((redis.get("tls") or {}).get("names"))
 
 
 def _target(node: Mapping[str, Any], variable: str, above: int = 0, **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import shutil
@@ -439,6 +440,14 @@ def test_the_authority_that_a_client_is_to_trust(run: Run, authority: Authority)
     assert run(host_probe, ca_file="/absent")["ca_faults"] == [
         {"file": "ca_file", "kind": "missing", "text": "No such file or directory"}
     ]
+
+
+def test_whose_certificate_it_has(run: Run, tmp_path: Path) -> None:
+    """As Ansible's filter ``hash`` says of the file on the control machine."""
+    file = tmp_path / "ca.crt"
+    assert run(host_probe, issued_ca_file=str(file))["issued_by"] is None
+    file.write_bytes(b"certificate\n")
+    assert run(host_probe, issued_ca_file=str(file))["issued_by"] == hashlib.sha256(b"certificate\n").hexdigest()
 
 
 def test_nothing_asked_is_nothing_found(run: Run) -> None:

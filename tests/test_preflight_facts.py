@@ -221,7 +221,13 @@ FIREWALLED = put("redis-1/host_probed/units", [FIREWALL])
 
 def issued(hostvars: Hostvars) -> None:
     """TLS with a certificate that the bundle's authority makes."""
-    hostvars["redis-1"]["redis_wanted"]["tls"] = {**TLS, "names": ["10.0.0.1", "redis-1"]}
+    hostvars["redis-1"]["redis_wanted"]["tls"] = {
+        **TLS,
+        "names": ["10.0.0.1", "redis-1"],
+        "authority": "",
+        "authority_dir": "/prod/secrets/tls",
+        "may_replace": False,
+    }
 
 
 def constraints(folder: Path, text: str) -> Change:
@@ -593,6 +599,19 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         ["certificate-expires"],
         ["redis-1: redis_tls = True: its certificate expires in 29 days", "run make renew_tls"],
     ),
+    "no folder of the authority that the host trusts": (
+        together(issued, put("redis-1/host_probed/issued_by", "0ld")),
+        ["authority"],
+        [
+            "redis-1: redis_tls_authority_dir = '/prod/secrets/tls': the host trusts the authority of an earlier run",
+            "is none",
+        ],
+    ),
+    "another authority than the one that the host trusts": (
+        together(issued, put("redis-1/redis_wanted/tls/authority", "n3w"), put("redis-1/host_probed/issued_by", "0ld")),
+        ["authority"],
+        ["in this folder there is another one", "copy the folder", "-e redis_tls_new_authority=true"],
+    ),
     "a certificate that expires now": (tls(days=0), ["certificate-expires"], ["it expires within two days"]),
     "two things at once": (
         together(
@@ -678,6 +697,12 @@ RIGHT: dict[str, Change] = {
     "a certificate that expires in a month": tls(days=30),
     "a certificate of the bundle's authority": together(issued, runs("redis-1", days_left=30)),
     "a server of the bundle's authority that is new": issued,
+    "the authority that the host trusts": together(
+        issued, put("redis-1/redis_wanted/tls/authority", "0ld"), put("redis-1/host_probed/issued_by", "0ld")
+    ),
+    "another authority, as asked": together(
+        issued, put("redis-1/redis_wanted/tls/may_replace", True), put("redis-1/host_probed/issued_by", "0ld")
+    ),
     "users": together(put("redis-1/redis_wanted/user", "app"), put("redis-2/redis_wanted/user", "app")),
     "Redis 5": together(
         installed("redis-1", "5.0.14"),
@@ -854,7 +879,7 @@ def test_hosts_that_nothing_is_wanted_of_are_left_out() -> None:
     )
 
 
-ABOUT = ("programs", "package", "data_dir", "certificate", "ca_file")
+ABOUT = ("programs", "package", "data_dir", "certificate", "issued_ca_file", "ca_file")
 
 
 def asked(hostvars: Hostvars, name: str) -> dict[str, Any]:
@@ -882,6 +907,7 @@ def test_the_questions_to_a_replica_and_to_a_leader() -> None:
         ["/usr/bin/redis-server"],
         "redis-server",
         "/var/lib/redis/6379",
+        None,
         None,
         None,
     ]
@@ -961,7 +987,8 @@ def test_what_the_run_itself_brings_is_not_asked_about() -> None:
     hostvars["app-1"]["django_app_wanted"] |= {"ca_file": "/etc/django_app/redis-ca.crt", "ca_issued": True}
     for one in hostvars["app-1"]["django_app_wanted"]["nodes"]:
         one["tls"] = True
-    assert asked(hostvars, "redis-1")["certificate"] is None
+    redis = asked(hostvars, "redis-1")
+    assert (redis["certificate"], redis["issued_ca_file"]) == (None, TLS["ca_file"])
     app = asked(hostvars, "app-1")
     assert (app["ca_file"], [one["ask"] for one in app["targets"]]) == (None, [False, False])
 

@@ -45,6 +45,7 @@ options:
     description: A server's C(cert_file), C(key_file), C(key_password) and C(ca_file), and the C(name) that clients use.
     type: dict
   units: {description: Units that may be there., type: list, elements: str, default: []}
+  issued_ca_file: {description: The certificate of the bundle's authority, be it there or not., type: path}
   ca_file: {description: An authority that clients on this host are to trust., type: path}
   timeout: {description: Seconds that all connections together may take., type: float, default: 5}
 author: the cachestack authors
@@ -70,6 +71,7 @@ candidate: {description: The version of the package that the distribution would 
 disk: {description: "The folder that is there, its device, bytes that are free and bytes used by data_dir.", type: dict}
 certificate: {description: "Its faults, the names in it, and the days_left.", type: dict}
 units: {description: Those of the units that are described to systemd., type: list}
+issued_by: {description: "The SHA-256 of issued_ca_file, nothing where there is none.", type: str}
 ca_faults: {description: What is wrong with ca_file., type: list}
 """
 
@@ -245,6 +247,7 @@ def main() -> None:
             "package": {"type": "str", "default": ""},
             "data_dir": {"type": "path"},
             "certificate": {"type": "dict", "options": CERTIFICATE},
+            "issued_ca_file": {"type": "path"},
             "ca_file": {"type": "path"},
             "units": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 5},
@@ -266,6 +269,7 @@ def main() -> None:
         disk=disk(params["data_dir"]) if params["data_dir"] else {},
         certificate=certificate_state(**params["certificate"]) if params["certificate"] else {},
         units=[unit for unit in params["units"] if os.path.exists(os.path.join(UNITS, unit))],
+        issued_by=module.sha256(params["issued_ca_file"]) if params["issued_ca_file"] else None,
         ca_faults=file_faults("ca_file", params["ca_file"] or ""),
         targets=wait(),
     )
