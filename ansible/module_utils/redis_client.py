@@ -180,8 +180,9 @@ def at(address: str, port: int, params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "address": address, "port": port, "tls_name": params["tls_name"] and address}
 
 
-# What a client runs into that speaks TLS to a server without, which waits for the end of a line; or the reverse.
-MISUNDERSTOOD = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, socket.timeout)
+# What a client runs into that speaks TLS to a server without, which waits for the end of a line; or the reverse. The
+# file of the authority is not there before the first run with TLS.
+MISUNDERSTOOD = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, socket.timeout, FileNotFoundError)
 
 
 def as_it_speaks(params: dict[str, Any]) -> dict[str, Any]:
