@@ -571,6 +571,36 @@ def test_redis_users_keeps_former_ways_in_until_clients_have_the_new_ones(
     assert run(redis_users, **changed)["unfinished"] is False
 
 
+@pytest.mark.parametrize("rules", [["+@all", "-@dangerous"], ["+@read", "-keys"]])
+def test_redis_users_never_keep_what_the_rules_take_back(
+    run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]], rules: list[str]
+) -> None:
+    server = farm.server("old")
+    asked = users_of(server, finish=False, app_rules=rules)
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    run(redis_users, **{**asked, "finish": True})
+    assert may(server, "app", USERS["app"], "KEYS", "*") == "NOPERM"
+    again = run(redis_users, **asked)
+    assert (again["changed"], again["unfinished"]) == (False, False)
+    changed = {**asked, "passwords": {**USERS, "app": "next"}}
+    assert run(redis_users, **changed)["unfinished"] is True
+    for password in (USERS["app"], "next"):
+        assert may(server, "app", password, "KEYS", "*") == "NOPERM"
+
+
+def test_redis_users_that_may_use_every_key(run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]) -> None:
+    """The server refuses a pattern after the one for everything, which must not cost the former password."""
+    server = farm.server("old")
+    asked = users_of(server, finish=False)
+    Path(asked["auth_file"]).write_text('requirepass "old"\n')
+    run(redis_users, **asked)
+    every = {**asked, "passwords": {**USERS, "app": "next"}, "app_rules": ["~*", "&news", "&*"]}
+    assert run(redis_users, **every)["unfinished"] is True
+    for password in (USERS["app"], "next"):
+        assert may(server, "app", password, "GET", "other") == "None"
+    assert run(redis_users, **{**asked, "passwords": every["passwords"]})["unfinished"] is True
+
+
 def test_redis_users_gives_back_what_somebody_changed(
     run: Run, farm: Farm, users_of: Callable[..., dict[str, Any]]
 ) -> None:

@@ -245,3 +245,19 @@ def test_whoever_asks_a_sentinel_commands_nothing() -> None:
         harmful = ("set", "failover", "monitor", "remove", "reset", "config")
         assert not granted & {"+@all", "+sentinel", "+acl", "+shutdown", *(f"+sentinel|{word}" for word in harmful)}
     assert set(OF_SENTINELS) == {"default", *OTHERS}
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "patterns"),
+    [
+        (["*", "dj:*"], [], ["~*"]),
+        (["dj/*"], ["~queue:*", "%R~log:*"], ["~dj/*", "~queue:*", "%R~log:*"]),
+        (["*"], ["~queue:*", "%R~log:*"], ["~*"]),
+        (["dj/*"], ["allkeys"], ["allkeys"]),
+        (["dj/*"], ["&news", "&*"], ["~dj/*", "&*"]),
+        (["dj/*"], ["allchannels", "&news"], ["~dj/*", "allchannels"]),
+    ],
+)
+def test_no_pattern_beside_the_one_for_everything(keys: list[str], more: list[str], patterns: list[str]) -> None:
+    rules = app_rules([], False, keys, more)
+    assert [rule for rule in rules if rule[0] in "~%&" or rule.startswith("all")] == patterns

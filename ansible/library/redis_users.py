@@ -12,6 +12,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.redis_acl import (
     ADMIN,
+    ALL_CHANNELS,
+    ALL_KEYS,
     DEFAULT,
     OF_CLIENT,
     USERS,
@@ -133,9 +135,17 @@ def state(redis: RedisClient, version: Version) -> tuple[dict[str, set[str]], li
     return found, leader
 
 
-def ways_in(words: set[str]) -> list[str]:
-    """Those words of a user's rules that let somebody in: passwords, and what may be done with which keys."""
-    return sorted(word for word in words if word[0] in "#~&+")
+def ways_in(words: set[str], wanted: Sequence[str]) -> list[str]:
+    """Those words of a user's rules that can go on letting somebody in beside the wanted ones: passwords and rights.
+
+    No commands where either takes some back, since that depends on the order; no patterns beside one for everything.
+    """
+    starts = "#"
+    starts += "" if ALL_KEYS.intersection(wanted) else "~%"
+    starts += "" if ALL_CHANNELS.intersection(wanted) else "&"
+    takes_back = any(word[0] == "-" and word != "-@all" for word in (*words, *wanted))
+    starts += "" if takes_back else "+"
+    return sorted(word for word in words if word[0] in starts)
 
 
 def set_user(redis: RedisClient, name: str, wanted: Sequence[str], keep: Sequence[str]) -> bool:
@@ -162,9 +172,10 @@ def tell(params: Mapping[str, Any], app: Sequence[str]) -> tuple[bool, bool]:
         had, is_left = before[0], False
         if version >= USERS_SINCE:
             for name, password in passwords.items():
-                # The roles themselves have no older password.
-                keep = ways_in(had.get(name, set())) if name != ADMIN and not params["finish"] else []
                 wanted = [hashed(password), *rules(name, version, app)]
+                # The roles themselves have no older password.
+                is_kept = name != ADMIN and not params["finish"]
+                keep = ways_in(had.get(name, set()), wanted) if is_kept else []
                 is_left = set_user(redis, name, wanted, keep) or is_left
             # The user who one is now may be about to lose everything.
             login(redis, *own_login(passwords))

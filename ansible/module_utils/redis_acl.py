@@ -115,6 +115,8 @@ OF_SENTINELS = {
 }
 
 
+ALL_KEYS = frozenset(("~*", "allkeys"))
+ALL_CHANNELS = frozenset(("&*", "allchannels"))
 # Rules that redis.conf takes without quotes.
 _PLAIN = re.compile(r"[A-Za-z0-9~*:/+|@&._-]+")
 
@@ -140,7 +142,15 @@ def app_rules(clients: Iterable[str], is_cluster: bool, keys: Iterable[str], mor
     """The rules of the user ``app``: its own keys, the least that its clients say, and ``more`` of the inventory's."""
     said = dict.fromkeys([*APP, *(word for client in clients for word in OF_CLIENT[client])])
     cluster = OF_CLUSTER if is_cluster else []
-    return [*(f"~{pattern}" for pattern in keys), "resetchannels", "-@all", *said, *cluster, *more]
+    return _broadest([*(f"~{pattern}" for pattern in keys), "resetchannels", "-@all", *said, *cluster, *more])
+
+
+def _broadest(words: list[str]) -> list[str]:
+    """The rules without patterns beside one that stands for everything, which the server would refuse."""
+    for everything, patterns in ((ALL_KEYS, ("~", "%")), (ALL_CHANNELS, ("&",))):
+        if everything.intersection(words):
+            words = [word for word in words if word in everything or not word.startswith(patterns)]
+    return words
 
 
 def rules(name: str, version: Version, app: Iterable[str] = ()) -> list[str]:
