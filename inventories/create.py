@@ -426,7 +426,16 @@ OFTEN_CHANGED = (
 # What goes when the memory is full.
 # redis_maxmemory_policy: allkeys-lfu
 # Any other directive of redis.conf.
-# redis_config: {maxclients: 20000}""",
+# redis_config: {maxclients: 20000}
+# TLS for every connection, with certificates that are made for you; or say where yours are, see docs/security.md.
+# redis_tls: true
+# Close the ports to everybody but the deployment itself and these.
+# firewall_enabled: true
+# firewall_allow: [10.0.0.5]
+# An exporter for Prometheus beside each server.
+# redis_exporter_enabled: true
+# What Django may do beside its caches.
+# redis_app_rules: ["~queue:*", "+lpush", "+brpop"]""",
     ),
     (
         "sentinel",

@@ -193,7 +193,7 @@ def authority(hosts: Hosts) -> Iterator[Finding]:
                 tls["authority_dir"],
                 f"the host trusts the authority of an earlier run, and in this folder there is {there}",
                 "copy the folder from the machine that deployed before; where it is lost, run once with "
-                "-e redis_tls_new_authority=true, during which hosts refuse each other",
+                "-e '{redis_tls_new_authority: true}', which stops all servers together",
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from preflight.inventory import hosts_of
+from preflight.inventory import DEFAULTS, hosts_of
 from preflight.rules_servers import BUS
 
 # The variables in which the roles have said what a host is to have.
@@ -151,7 +151,7 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "targets": list(targets.values()),
         "listeners": list(_listeners(own, redis, sentinel, app)),
-        "units": [*_units(redis), FIREWALL],
+        "units": [*_units(own), FIREWALL],
         "programs": [program for program in programs if program],
         "package": server.get("package") or "",
         "data_dir": redis.get("data_dir") or None,
@@ -161,9 +161,11 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _units(redis: Mapping[str, Any]) -> list[str]:
+def _units(own: Mapping[str, Any]) -> list[str]:
     """What the host may have beside its server from a time when the inventory wanted it."""
-    return [f"redis-exporter-{redis['port']}.service"] if redis else []
+    return (
+        [f"redis-exporter-{own.get('redis_port') or DEFAULTS['redis_port']}.service"] if own.get("redis_reply") else []
+    )
 
 
 def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -35,6 +35,7 @@ RULES = (
     Rule("tls", each(rules_access.tls)),
     Rule("users-off", each(rules_access.users_off), WARNING),
     Rule("app-rules", each(rules_access.app_rules)),
+    Rule("broad-app-rules", each(rules_access.broad_app_rules), WARNING),
     Rule("networks", each(rules_access.networks)),
     Rule("needs-systemd", each(rules_access.needs_systemd)),
     Rule("rights", each(rules_servers.rights)),

@@ -14,6 +14,8 @@ from preflight.problems import NOTHING, Finding
 # One rule of an ACL, for keys, channels or commands.
 # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 ACL_RULE = re.compile(r"~\S+|%(R|W|RW)~\S+|&\S+|[+-]@?[a-z0-9][a-z0-9._|-]*|allkeys|allchannels|resetchannels", re.I)
+# Those with which a user can give itself every other one.
+BROAD_RULE = re.compile(r"[+]@(all|admin|dangerous)|[+](acl|config|debug|module|replicaof|slaveof)([|].*)?", re.I)
 # The first Django that comes with a gunicorn that takes networks.
 NETWORKS_SINCE = (5, 2)
 
@@ -33,7 +35,12 @@ def tls(deployment: Deployment) -> Iterator[Finding]:
         if days is not None and before is not None and before >= days:
             wrong = f"with redis_tls_days {days} every run would make new certificates"
             yield Finding(host, "redis_tls_renew_before_days", before, wrong, f"write less than {days}")
-    has_own = any(deployment.get(host, "redis_tls_cert_file") for host in hosts)
+    makers = {bool(deployment.get(host, "redis_tls_cert_file")): host for host in dict.fromkeys(hosts)}
+    if len(makers) > 1:
+        wrong = f"{makers[True]} has files of its own, and clients trust one authority alone"
+        fix = "give all hosts files of their own, or none"
+        yield Finding(makers[False], "redis_tls_cert_file", NOTHING, wrong, fix)
+    has_own = True in makers
     for host in deployment.apps if has_own else ():
         if not deployment.get(host, "django_app_redis_ca_file"):
             wrong = "the servers have certificates of their own, and Django would not trust them"
@@ -47,6 +54,15 @@ def users_off(deployment: Deployment) -> Iterator[Finding]:
         if deployment.get(host, "redis_acl") is False:
             wrong = "one password opens everything: whoever has Django's can read, delete and reconfigure all of it"
             yield Finding(host, "redis_acl", False, wrong, "remove it, unless the servers are older than Redis 6")
+
+
+def broad_app_rules(deployment: Deployment) -> Iterator[Finding]:
+    """With commands for administrators whoever has Django's password is one."""
+    for host in deployment.nodes:
+        for rule in deployment.listed(host, "redis_app_rules"):
+            if BROAD_RULE.fullmatch(str(rule)):
+                wrong = "whoever has Django's password can reconfigure the server, and make users"
+                yield Finding(host, "redis_app_rules", rule, wrong, "name the commands that the project needs")
 
 
 def app_rules(deployment: Deployment) -> Iterator[Finding]:

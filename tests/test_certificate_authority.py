@@ -442,7 +442,7 @@ def test_an_authority_that_is_broken_is_never_replaced(
         result = make(check=check)
         assert result["failed"]
         assert result["msg"].startswith(f"the authority in {folder}: {text}. Restore ca.key and ca.crt from a backup. ")
-        assert "delete that folder, and run site.yml once with -e redis_tls_new_authority=true" in result["msg"]
+        assert "delete that folder, and run site.yml once with -e '{redis_tls_new_authority: true}'" in result["msg"]
         assert content(folder) == before
 
 

@@ -296,23 +296,21 @@ CHANGED: dict[str, tuple[str, list[Change], list[str]]] = {
         ],
         [
             "redis-1  give it a new certificate",
-            "redis-1  stop with all others, and start with TLS",
-            "redis-2  stop with all others, and start with TLS",
-            "redis-3  stop with all others, and start with TLS",
+            "redis-1  stop with all others, and start again (TLS changes)",
+            "redis-2  stop with all others, and start again (TLS changes)",
+            "redis-3  stop with all others, and start again (TLS changes)",
             "cost: 3 servers stopped together: the cache is away until they run again, 0 restarts",
         ],
     ),
     "no TLS any more": (
         "sentinel",
         [
-            on("redis-1", "redis_reply", tls=True),
-            on("redis-1", "redis_sentinel_reply", tls=True),
             stale("redis_speaks_otherwise", "redis-1"),
             stale("redis_sentinel_speaks_otherwise", "redis-1"),
         ],
         [
-            "redis-1  stop with all others, and start without TLS",
-            "redis-1  stop the Sentinel, and start it without TLS",
+            "redis-1  stop with all others, and start again (TLS changes)",
+            "redis-1  stop the Sentinel with the servers, and start it again (TLS changes)",
         ],
     ),
     "a certificate on a host": (

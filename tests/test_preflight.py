@@ -646,6 +646,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         given("sentinel", 3, 3, redis_tls=True, redis_tls_days=30),
         ["redis_tls_renew_before_days = 30", "redis_tls_days 30", "less than 30"],
     ),
+    "commands for administrators": (
+        "broad-app-rules",
+        standalone(redis_app_rules=["~queue:*", "+CONFIG|get"]),
+        ["redis-1: redis_app_rules = '+CONFIG|get'", "can reconfigure the server"],
+    ),
     "one password for everything": (
         "users-off",
         without(standalone(redis_acl=False), "redis_admin_password"),

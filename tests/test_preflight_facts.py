@@ -610,7 +610,7 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
     "another authority than the one that the host trusts": (
         together(issued, put("redis-1/redis_wanted/tls/authority", "n3w"), put("redis-1/host_probed/issued_by", "0ld")),
         ["authority"],
-        ["in this folder there is another one", "copy the folder", "-e redis_tls_new_authority=true"],
+        ["in this folder there is another one", "copy the folder", "-e '{redis_tls_new_authority: true}'"],
     ),
     "a certificate that expires now": (tls(days=0), ["certificate-expires"], ["it expires within two days"]),
     "two things at once": (

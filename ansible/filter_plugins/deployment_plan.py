@@ -277,10 +277,10 @@ def _of_redis(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step
     else:
         if deployment.found(host, "redis_told").get("is_new"):
             yield Step(host, "set", "set its users and their passwords live")
-        for name, value in conf.get("set", {}).items():
+        for name, value in conf.get("set", {}).items() if host not in deployment.stops else ():
             yield Step(host, "set", _set_live(name, value, conf["was"][name]))
         if host in deployment.stops:
-            yield Step(host, "restart", f"stop with all others, and start {_speaking(deployment, host, 'redis_reply')}")
+            yield Step(host, "restart", "stop with all others, and start again (TLS changes)")
         elif host in deployment.restarts:
             yield Step(host, "restart", _restart(deployment, node, service, conf))
         elif conf.get("changed") and not conf.get("set"):
@@ -288,11 +288,6 @@ def _of_redis(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step
         yield from _of_role(deployment, node)
     for name in conf.get("postponed", ()):
         yield Step(host, "set", f"set {name} live as soon as its replicas are connected")
-
-
-def _speaking(deployment: _Deployment, host: str, reply: str) -> str:
-    """How a server or Sentinel speaks that now speaks otherwise, as its reply says."""
-    return f"with{'out' if deployment.found(host, reply).get('tls') else ''} TLS"
 
 
 def _set_live(name: str, value: str, was: str) -> str:
@@ -400,9 +395,7 @@ def _of_sentinel(deployment: _Deployment, sentinel: Mapping[str, Any]) -> Iterat
         yield Step(host, "start", f"start a Sentinel on {service['place']} that watches {deployment.nodes[0]['name']}")
         return
     if host in deployment.sentinel_stops:
-        yield Step(
-            host, "restart", f"stop the Sentinel, and start it {_speaking(deployment, host, 'redis_sentinel_reply')}"
-        )
+        yield Step(host, "restart", "stop the Sentinel with the servers, and start it again (TLS changes)")
         return
     told = deployment.found(host, "redis_sentinel_told")
     commands = [command.split() for command in told.get("told", ())]

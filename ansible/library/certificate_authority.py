@@ -72,8 +72,8 @@ CA_DAYS = 3650
 # A host whose clock is behind takes a new certificate as well.
 CLOCK_SKEW = timedelta(days=1)
 START_OVER = (
-    "delete that folder, and run site.yml once with -e redis_tls_new_authority=true: it makes a new authority and new "
-    "certificates; until a host has its own, it and the others refuse each other."
+    "delete that folder, and run site.yml once with -e '{redis_tls_new_authority: true}': it makes a new authority and "
+    "new certificates, and stops all servers together."
 )
 LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
 KEY_USAGES = (

@@ -45,7 +45,7 @@ options:
     description: A server's C(cert_file), C(key_file), C(key_password) and C(ca_file), and the C(name) that clients use.
     type: dict
   units: {description: Units that may be there., type: list, elements: str, default: []}
-  issued_ca_file: {description: The certificate of the bundle's authority, be it there or not., type: path}
+  issued_ca_file: {description: "The certificate of the bundle's authority, be it there or not.", type: path}
   ca_file: {description: An authority that clients on this host are to trust., type: path}
   timeout: {description: Seconds that all connections together may take., type: float, default: 5}
 author: the cachestack authors

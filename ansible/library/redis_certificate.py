@@ -21,6 +21,7 @@ options:
   key_file: {description: Its key., type: path, required: true}
   ca_file: {description: The authority that signed it., type: path, required: true}
   reload: {description: "Whether the server can be told; a Sentinel cannot.", type: bool, default: true}
+  renew: {description: "Whether it reads its files again, even if it serves that.", type: bool, default: false}
   address: {description: Address to connect to., type: str, default: 127.0.0.1}
   port: {description: Port to connect to., type: int, required: true}
   tls_ca_file: {description: Not used., type: path}
@@ -82,13 +83,14 @@ def main() -> None:
             "key_file": {"type": "path", "required": True},
             "ca_file": {"type": "path", "required": True},
             "reload": {"type": "bool", "default": True},
+            "renew": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     params = module.params
     try:
         has = served(params)
-        stale = has is not None and has != first_certificate(params["cert_file"])
+        stale = has is not None and (params["renew"] or has != first_certificate(params["cert_file"]))
         changed = stale and params["reload"]
         if changed and not module.check_mode:
             read_again(params)

@@ -80,6 +80,7 @@ RETURN = r"""
 told: {description: "What the running Sentinel was told, or in check mode would be.", type: list}
 was: {description: "What the settings among these were before, by name.", type: dict}
 restart: {description: "Why a restart is needed, a text for each reason.", type: list}
+user: {description: "As whom it takes commands now, empty where it has no users.", type: str}
 """
 
 
@@ -110,7 +111,7 @@ def commands(params: dict[str, Any], watched: dict[str, dict[str, str]], new_log
 
 def tell(params: dict[str, Any], new_login: str, check_mode: bool) -> dict[str, Any]:
     """Tell a running Sentinel what differs. Return what that is and was, and why it must be restarted, as in RETURN."""
-    nothing: dict[str, Any] = {"told": [], "was": {}, "restart": []}
+    nothing: dict[str, Any] = {"told": [], "was": {}, "restart": [], "user": ""}
     try:
         redis = connect(params)
     except ConnectionRefusedError:
@@ -128,14 +129,15 @@ def tell(params: dict[str, Any], new_login: str, check_mode: bool) -> dict[str, 
         shown = [" ".join(map(str, command[:-1] if "auth-pass" in command else command)) for command in told]
         if params["passwords"] and version_of(redis.info("server")["redis_version"]) >= SENTINEL_USERS_SINCE:
             shown += [] if check_mode else tell_users(redis, params)
-            restart = []
+            restart, user = [], "" if check_mode else ADMIN
         else:
+            user = ""
             restart = (
                 [] if credentials(params["auth_file"]) == ("", params["password"]) else ["it gets another password"]
             )
     has = watched.get(params["service"], {})
     was = {command[2]: has[command[2]] for command in told if command[0] == "SET" and command[2] in has}
-    return {"told": shown, "was": was, "restart": restart}
+    return {"told": shown, "was": was, "restart": restart, "user": user}
 
 
 def tell_users(redis: RedisClient, params: dict[str, Any]) -> list[str]:

@@ -53,6 +53,7 @@ leader_address: {description: Who leads; from the file where the Sentinel does n
 leader_port: {description: Who leads., type: int}
 running: {description: Whether the Sentinel answered., type: bool}
 tls: {description: "Whether the Sentinel speaks TLS, be that wanted or not.", type: bool}
+trusted: {description: "Whether its certificate, if it has one, is of the host's authority and valid.", type: bool}
 user: {description: "The user as whom the roles log in, empty where it has no users.", type: str}
 quorum: {description: "What C(SENTINEL CKQUORUM) says.", type: str}
 unsettled: {description: "What is not settled, or nothing.", type: str}
@@ -146,12 +147,12 @@ def settled(params: dict[str, Any]) -> dict[str, Any]:
 def settled_as_it_speaks(params: dict[str, Any]) -> dict[str, Any]:
     """The same of a Sentinel that is only asked, whether or not it speaks TLS as it should; and as whom one asks."""
     try:
-        answer = {"tls": bool(params["tls_name"]), **settled(params)}
+        answer = {"tls": bool(params["tls_name"]), "trusted": True, **settled(params)}
     except MISUNDERSTOOD:
         if expects(params):
             raise
         spoken = as_it_speaks(params)
-        answer = {"tls": bool(spoken["tls_name"]), **settled(spoken)}
+        answer = {"tls": bool(spoken["tls_name"]), "trusted": not spoken["tls_name"], **settled(spoken)}
     user = credentials(params["auth_file"])[0] if params["auth_file"] else ""
     return {**answer, "user": user}
 

@@ -239,7 +239,8 @@ def main() -> None:
             told, unfinished = tell(params, app)
             is_new = is_new or told
         except RedisError as error:
-            module.fail_json(msg=f"the server on port {params['port']} does not take its users: {error}")
+            hint = "; see redis_app_rules" if params["app_rules"] else ""
+            module.fail_json(msg=f"the server on port {params['port']} does not take its users: {error}{hint}")
         except (ConnectionRefusedError, FileNotFoundError):
             pass  # It does not run, and will read the file when it starts.
         except OSError as error:
