@@ -101,9 +101,7 @@ def _type_fault(wanted: str, value: Any) -> tuple[str, str] | None:
     """Return what is wrong with a value's type; roles get values as they are, so text is no list and no boolean."""
     if wanted == "bool" and not isinstance(value, bool):
         meant = _meant(value)
-        fix = (
-            f"write {meant}, without quotes (in an INI file with a capital; after -e as '{{name: {meant}}}')"
-        )
+        fix = f"write {meant}, without quotes (in an INI file with a capital; after -e as '{{name: {meant}}}')"
         return f"it must be true or false, and is {kind(value)}", fix
     if wanted == "int" and not is_whole(value):
         return f"it must be an integer, and is {kind(value)}", "write a whole number"

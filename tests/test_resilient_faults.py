@@ -929,14 +929,18 @@ def test_a_leader_that_returns_is_not_held_against_its_past(farm: Farm) -> None:
     def leads(server: RedisServer) -> bool:
         return bool(cache._client.topology.leader.name == f"127.0.0.1:{server.port}")
 
+    def role() -> str:
+        return str(servers[0].client().info("replication")["role"])
+
     with Load(cache) as load:
         assert wait_for(lambda: load.done > 200)
         servers[0].stop()
         assert wait_for(lambda: leads(servers[1]))
         servers[0].start()
         # Sentinel demotes one that came back after ten seconds, and later where it has much to do.
-        assert wait_for(lambda: servers[0].client().info("replication")["role"] == "slave", 60)
-        assert wait_for(lambda: farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE))
+        assert wait_for(lambda: role() == "slave", 60)
+        # A failover on a machine that is late is given up, and has to be asked for again.
+        assert wait_for(lambda: role() == "master" or not farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE), 60)
         assert wait_for(lambda: leads(servers[0]), 60)
         before = load.done
         assert wait_for(lambda: load.done > before + 500)
