@@ -430,6 +430,10 @@ def test_a_run_waits_for_the_other(make: Make, folder: Path) -> None:
         (spoil("ca.key"), "ca.key cannot be read"),
         (take("redis-1.key", to="ca.key"), "ca.key is not the key of ca.crt"),
         (lambda folder: lock_key(folder / "ca.key"), "ca.key has a password"),
+        (
+            lambda folder: [take(f"redis-1.{kind}", to=f"ca.{kind}")(folder) for kind in ("key", "crt")],
+            "ca.crt is no authority's certificate",
+        ),
     ],
 )
 def test_an_authority_that_is_broken_is_never_replaced(

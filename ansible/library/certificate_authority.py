@@ -274,6 +274,14 @@ def describe(name: str, certificate: x509.Certificate, remark: str = "") -> str:
     return f"{name}:{names} until {certificate.not_valid_after_utc:%Y-%m-%d}{remark}\n"
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether clients take what it has signed (RFC 5280, 4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 def find_authority(folder: Path) -> tuple[Pair, bool]:
     """The authority in the folder, and whether it is new; raises AuthorityError where it will not do."""
     # Who has a certificate trusts its authority, so that cannot be made again. A key alone has signed nothing: it is
@@ -284,6 +292,8 @@ def find_authority(folder: Path) -> tuple[Pair, bool]:
         if is_new:
             return new_authority(load_key(key_file) if key_file.exists() else new_key()), True
         authority = load(folder, CA)
+        if not is_authority(authority.certificate):
+            raise UnusableError(f"{cert_file.name} is no authority's certificate")
     except UnusableError as error:
         raise AuthorityError(
             f"the authority in {folder}: {error}. Restore {key_file.name} and {cert_file.name} from a backup. Without "
