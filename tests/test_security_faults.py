@@ -291,6 +291,14 @@ def test_djangos_own_checks(hostvars: dict[str, Any]) -> None:
     assert found.startswith("app-1: manage.py check --deploy: security.W004, security.W018; ")
 
 
+def test_djangos_own_checks_that_could_not_be_run(hostvars: dict[str, Any]) -> None:
+    hostvars["app-1"]["django_app_checked"] = {"msg": "no such user", "failed": False}
+    (found,) = judged(hostvars)["faults"]
+    assert found.startswith("app-1: manage.py check --deploy: it fails; ")
+    hostvars["app-1"]["django_app_checked"] = {"skipped": True}
+    assert judged(hostvars)["faults"] == []
+
+
 def test_a_fault_in_several_places_is_said_once(hostvars: dict[str, Any]) -> None:
     hostvars["redis-2"] = copy.deepcopy(hostvars["redis-1"])
     hostvars["redis-2"]["security_probed"]["machine"] = "three"

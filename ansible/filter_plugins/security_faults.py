@@ -165,7 +165,9 @@ def _judge(hostvars: Mapping[str, Any], name: str, machine: Sequence[str]) -> Ju
         yield from _server_faults(server, _described(own, role))
     for page in probed["pages"]:
         yield from _page_faults(page, _described(own, APP))
-    if (checked := own.get("django_app_checked") or {}).get("rc"):
+    checked = own.get("django_app_checked") or {"skipped": True}
+    # One that could not even be run has no code at all.
+    if not checked.get("skipped") and checked.get("rc") != 0:
         # Nothing but the names of what is wrong: settings may be in the text.
         names = sorted(set(re.findall(r"\b\w+\.[EW]\d+", checked.get("stderr", "")))) or ["it fails"]
         yield FAULT, f"manage.py check --deploy: {', '.join(names)}; see django_app_https and django_app_settings"
