@@ -16,6 +16,8 @@ from preflight.problems import NOTHING
 from preflight.specs import kind
 from preflight.words import closest, did_you_mean, unknown
 
+# The key prefix of an alias that says none.
+DEFAULT_PREFIX = "dj"
 CLIENTS = ("builtin", "django_redis", "resilient")
 COMPRESSORS = ("none", "zlib", "lz4", "zstd")
 # The clients that cannot serve a mode.

@@ -124,6 +124,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 TLSFront = Callable[..., int]
+Listen = Callable[[Callable[[socket.socket], None]], int]
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Listen on a port, and have a function serve it in a thread, until its listener is closed. Return the port."""
+    listeners = []
+
+    def start(serve: Callable[[socket.socket], None]) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    yield start
+    for listener in listeners:
+        listener.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +50,7 @@ from ansible.module_utils.redis_client import (
 )
 from ansible.module_utils.testing import patch_module_args
 
-from conftest import PROJECT, Certificate
+from conftest import PROJECT, Certificate, Listen
 from servers import Farm, RedisServer, RedisServerFactory, free_port, server_binary
 
 MODULES = [
@@ -131,15 +130,11 @@ def client(leader: RedisServer, auth_file: str) -> Iterator[RedisClient]:
 
 
 @pytest.fixture
-def say() -> Iterator[Callable[..., int]]:
+def say(listen: Listen) -> Callable[..., int]:
     """Listen on a port; answer each request of the first client with the next text, then hang up. Return the port."""
-    listeners = []
 
     def start(*replies: bytes, hang: bool = False) -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-
-        def serve() -> None:
+        def serve(listener: socket.socket) -> None:
             try:
                 connection, _ = listener.accept()
             except OSError:
@@ -152,13 +147,9 @@ def say() -> Iterator[Callable[..., int]]:
                     connection.recv(4096)
                     connection.recv(4096)
 
-        threading.Thread(target=serve, daemon=True).start()
-        port: int = listener.getsockname()[1]
-        return port
+        return listen(serve)
 
-    yield start
-    for listener in listeners:
-        listener.close()
+    return start
 
 
 # redis_client

@@ -24,7 +24,7 @@ from ansible.module_utils import redis_acl, secret_search, server_exposure
 from ansible.module_utils.redis_client import RedisClient, RedisError, quote
 from ansible.module_utils.secret_search import Needles, in_files, in_journal, in_processes, in_units
 
-from conftest import Certificate
+from conftest import Certificate, Listen
 from servers import Farm, RedisServer, free_port
 from test_modules import PASSWORD, Run, run
 
@@ -264,9 +264,8 @@ def tls_state(port: int, certificate: Certificate, **changes: Any) -> dict[str, 
 
 
 @pytest.fixture
-def tls_server(certificate: Certificate) -> Iterator[Callable[..., int]]:
+def tls_server(certificate: Certificate, listen: Listen) -> Callable[..., int]:
     """Listen with TLS of this oldest version and these ciphers. Return the port."""
-    listeners: list[socket.socket] = []
 
     def start(oldest: str = "TLSv1_2", ciphers: str = "DEFAULT") -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -275,10 +274,8 @@ def tls_server(certificate: Certificate) -> Iterator[Callable[..., int]]:
             warnings.simplefilter("ignore")
             context.set_ciphers(ciphers)
             context.minimum_version = ssl.TLSVersion[oldest]
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
 
-        def serve() -> None:
+        def serve(listener: socket.socket) -> None:
             while True:
                 try:
                     client = listener.accept()[0]
@@ -289,13 +286,9 @@ def tls_server(certificate: Certificate) -> Iterator[Callable[..., int]]:
                 except OSError:
                     client.close()
 
-        threading.Thread(target=serve, daemon=True).start()
-        port: int = listener.getsockname()[1]
-        return port
+        return listen(serve)
 
-    yield start
-    for listener in listeners:
-        listener.close()
+    return start
 
 
 def test_tls_as_it_should_be(tls_server: Callable[..., int], certificate: Certificate) -> None:

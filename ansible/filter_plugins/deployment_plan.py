@@ -207,6 +207,7 @@ def _steps(deployment: _Deployment) -> Iterator[Step]:
     for host in deployment.hosts:
         yield from _of_firewall(deployment, host)
     for host in deployment.servers:
+        yield from _of_certificate(deployment, host)
         yield from _of_machine(deployment, host)
     order = deployment.restarts
     for node in sorted(deployment.nodes, key=lambda node: order.index(node["name"]) if node["name"] in order else -1):
@@ -241,7 +242,6 @@ def _of_certificate(deployment: _Deployment, host: str) -> Iterator[Step]:
 
 def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
     """What is installed for a server; a machine with several servers needs it once."""
-    yield from _of_certificate(deployment, host)
     servers = deployment.servers
     before = servers[: servers.index(host)]
     engine = deployment.hostvars[host].get("redis_engine") or "redis"

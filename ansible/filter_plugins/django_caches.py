@@ -16,7 +16,7 @@ from urllib.parse import quote
 # Ansible loads each plugin alone, without what lies around it.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from preflight.caches import CLIENTS, LOCMEM_OPTIONS, UNABLE, alias_faults
+from preflight.caches import CLIENTS, DEFAULT_PREFIX, LOCMEM_OPTIONS, UNABLE, alias_faults
 from preflight.problems import shown
 
 # The client `resilient` has a backend of its own for these modes.
@@ -180,7 +180,7 @@ def _locmem(name: str, alias: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
         "LOCATION": name,
-        **_common(alias, alias.get("key_prefix", "dj")),
+        **_common(alias, alias.get("key_prefix", DEFAULT_PREFIX)),
         "OPTIONS": {"MAX_ENTRIES": alias.get("max_entries", 100000), **options},
     }
 
@@ -298,7 +298,7 @@ def _key_prefix(
     Clients name their keys alike but write values that the others cannot read, so a change of client, serializer or
     compressor must change the names of the keys.
     """
-    parts = [alias.get("key_prefix", "dj"), client]
+    parts = [alias.get("key_prefix", DEFAULT_PREFIX), client]
     if serializer:
         parts.append(serializer)
     if compressor and compressor not in ("none", COMPRESSORS["none"]):

@@ -14,13 +14,13 @@ from typing import Any
 # Ansible loads each plugin alone, without what lies around it.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from preflight.caches import CLIENTS
+from preflight.caches import CLIENTS, DEFAULT_PREFIX
 from preflight.inventory import Deployment, group_names
 
 # The users that a mode needs beside app, admin and monitor.
 OF_MODE = {"replication": ["replica"], "sentinel": ["replica", "sentinel"], "cluster": ["replica"]}
-# The key prefixes of aliases that say none, as the role django_app has them.
-DEFAULT_PREFIX, CLUSTER_PREFIXES = "dj", ["dj", "session"]
+# Those of the aliases in a cluster where the inventory has none, as the role django_app has them.
+CLUSTER_PREFIXES = [DEFAULT_PREFIX, "session"]
 # Whose backend it is, by how its path begins.
 BACKENDS = {"django.": "builtin", "django_redis.": "django_redis", "cachestack.": "resilient"}
 
