@@ -46,7 +46,8 @@ def specs(roles: Path = PROJECT / "roles") -> dict[str, dict[str, dict[str, Any]
     names = [*filter(found.__contains__, ORDER), *sorted(set(found) - set(ORDER))]
     chosen = {}
     for name in names:
-        options = yaml.safe_load(found[name].read_text("utf-8"))["argument_specs"]["main"]["options"]
+        (entry_point,) = yaml.safe_load(found[name].read_text("utf-8"))["argument_specs"].values()
+        options = entry_point["options"]
         wanted = FOR_PEOPLE.get(name, tuple(options))
         unknown = sorted(set(wanted) - set(options))
         if unknown:

@@ -71,7 +71,8 @@ def options(roles: Path = PROJECT / "roles") -> Mapping[str, Option]:
     found = {}
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
         spec = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        for name, option in spec["argument_specs"]["main"]["options"].items():
+        (entry_point,) = spec["argument_specs"].values()
+        for name, option in entry_point["options"].items():
             found[name] = _option(name, option)
     return found
 

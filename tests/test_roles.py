@@ -38,9 +38,8 @@ def defaults(role: str) -> dict[str, Any]:
 
 
 def specs(role: str) -> dict[str, dict[str, Any]]:
-    options: dict[str, dict[str, Any]] = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"][
-        "options"
-    ]
+    (entry_point,) = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values()
+    options: dict[str, dict[str, Any]] = entry_point["options"]
     return options
 
 
@@ -55,6 +54,13 @@ def is_template(value: Any) -> bool:
 def test_every_default_has_its_spec_and_every_spec_its_default(role: str) -> None:
     assert list(defaults(role)) != []
     assert sorted(defaults(role)) == sorted(specs(role))
+
+
+@EACH_ROLE
+def test_the_spec_is_of_the_tasks_that_the_role_begins_with(role: str) -> None:
+    """A spec of `main` would be looked at again in each play of each role that depends on this one."""
+    (name,) = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]
+    assert (PROJECT / "roles" / role / "tasks" / f"{name}.yml").exists()
 
 
 @EACH_ROLE
