@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ LOGS = PROJECT / ".cache" / "molecule"
 # The steps of a scenario with faults that other scenarios must not disturb.
 ALONE = ("side-effect", "verify", "destroy")
 TAIL_LINES = 80
+# Characters of what is said in the table.
+MAX_REASON = 400
 # Characters; what is shorter tells nothing, such as the last line of a key.
 MIN_SECRET = 20
 # Started first, so that the last ones to end are short. One that is not named here counts as the longest.
@@ -55,6 +58,9 @@ LONGEST_FIRST = (
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STEP = re.compile(r"^\w+\s+\[\S+ > (?P<step>\w+)\] (?:Executing|Executed: (?P<result>\w+))")
+TASK = re.compile(r"^TASK \[(.*)\] \*+$")
+ERROR = re.compile(r"^\[ERROR\]: (.*)$")
+FATAL = re.compile(r"^fatal: \[(.*?)\]: ")
 CHANGED = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=[1-9]", re.MULTILINE)
 
 
@@ -225,7 +231,7 @@ def faults_of(scenario: Scenario, code: int) -> list[str]:
         if step.result == "missing" and step.name != "cleanup":
             step.fault = f"{step.name} names a playbook that does not exist"
         elif step.result == "failed":
-            step.fault = f"{step.name} failed"
+            step.fault = f"{step.name} failed{reason(step)}"
         elif step.name == "check" and converged and (hosts := CHANGED.findall("".join(step.lines))):
             step.fault = f"check of the converged hosts would change {', '.join(hosts)}"
         if step.fault:
@@ -233,6 +239,19 @@ def faults_of(scenario: Scenario, code: int) -> list[str]:
     if code != 0 and not faults:
         faults.append(f"Molecule ended with exit code {code}")
     return faults + leaked_secrets(scenario)
+
+
+def reason(step: Step) -> str:
+    """Where the step ended and what Ansible said there: ": TASK (HOST): MESSAGE", or nothing where no task failed."""
+    task = message = found = ""
+    for line in step.lines:
+        if match := TASK.match(line):
+            task, message = match[1], ""
+        elif match := ERROR.match(line):
+            message = match[1]
+        elif match := FATAL.match(line):
+            found = textwrap.shorten(f": {task} ({match[1]}): {message}", MAX_REASON)
+    return found
 
 
 def leaked_secrets(scenario: Scenario) -> list[str]:

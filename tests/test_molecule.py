@@ -122,6 +122,18 @@ def test_faults(steps: list[tuple[str, str, str]], code: int, faults: list[str])
     assert run.faults_of(run_of(*steps), code) == faults
 
 
+def test_the_table_says_which_task_failed() -> None:
+    """The last failure counts: those before it were ignored, or tried again."""
+    output = (
+        "TASK [Try it] ***\n[ERROR]: Task failed: Module failed: first\nfatal: [app-1]: FAILED! => {}\n...ignoring\n"
+        "TASK [redis : Ask] ***\n[ERROR]: Task failed: Action failed: no answer\nOrigin: /a.yml:7:7\n\n"
+        'fatal: [redis-1]: FAILED! => {\n    "msg": "no answer"\n}\n\nPLAY RECAP ***\n'
+    )
+    scenario = run_of(("verify", "failed", ""))
+    scenario.steps[0].lines = output.splitlines(keepends=True)
+    assert run.faults_of(scenario, 1) == ["verify failed: redis : Ask (redis-1): Task failed: Action failed: no answer"]
+
+
 def test_a_secret_in_the_log_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generated secret in the output is reported by its file's name, not by its value."""
     monkeypatch.setattr(run, "PROJECT", tmp_path)
