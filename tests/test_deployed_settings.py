@@ -24,6 +24,8 @@ HTTPS = {
     "SECURE_SSL_REDIRECT": True,
     "SESSION_COOKIE_SECURE": True,
     "CSRF_COOKIE_SECURE": True,
+}
+HSTS = {
     "SECURE_HSTS_SECONDS": 3600,
     "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
     "SECURE_HSTS_PRELOAD": True,
@@ -77,14 +79,14 @@ def test_django_has_nothing_against_the_deployment(inventory: str, tmp_path: Pat
 
 def test_this_machine_has_plain_http(tmp_path: Path) -> None:
     settings = Deployed(tmp_path, "local").settings()
-    assert HTTPS.keys().isdisjoint(settings)
+    assert {**HTTPS, **HSTS}.keys().isdisjoint(settings)
     assert settings["DEBUG"] is False
     assert settings["SECRET_KEY"] == SECRET_KEY
 
 
 def test_the_projects_own_settings_win_and_those_of_the_inventory_over_them(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "DEBUG, ALLOWED_HOSTS, SECRET_KEY = True, ['*'], 'x'\nSECURE_HSTS_SECONDS, CSRF_COOKIE_SECURE = 60, False\n"
+        "DEBUG, ALLOWED_HOSTS, SECRET_KEY = True, ['*'], 'x'\nCSRF_COOKIE_SECURE = False\n"
     )
     given = {"CSRF_COOKIE_SECURE": True, "SECRET_KEY_FALLBACKS": ["old"], "SECURE_SSL_REDIRECT": False}
     settings = Deployed(
@@ -94,9 +96,28 @@ def test_the_projects_own_settings_win_and_those_of_the_inventory_over_them(tmp_
         django_app_allowed_hosts=["shop.example"],
         django_app_settings=given,
     ).settings()
-    wanted = {**HTTPS, "SECURE_HSTS_SECONDS": 60, **given}
+    wanted = {**HTTPS, **HSTS, **given}
     wanted.update(DEBUG=False, ALLOWED_HOSTS=["shop.example"], SECRET_KEY=SECRET_KEY)
     assert {name: settings[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "wanted"),
+    [
+        ({}, {}, HSTS),
+        ({"SECURE_HSTS_INCLUDE_SUBDOMAINS": False}, {}, {**HSTS, "SECURE_HSTS_INCLUDE_SUBDOMAINS": False}),
+        ({"SECURE_HSTS_SECONDS": 31536000}, {}, {"SECURE_HSTS_SECONDS": 31536000}),
+        ({"SECURE_HSTS_SECONDS": 0}, {}, {"SECURE_HSTS_SECONDS": 0}),
+        ({}, {"SECURE_HSTS_SECONDS": 31536000}, {"SECURE_HSTS_SECONDS": 31536000}),
+    ],
+)
+def test_who_says_how_long_for_https_alone_says_for_which_hosts(
+    own: dict[str, Any], given: dict[str, Any], wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text("".join(f"{name} = {value!r}\n" for name, value in own.items()))
+    deployed = Deployed(tmp_path, "locmem", django_app_base_settings="own", django_app_settings=given)
+    settings = deployed.settings()
+    assert {name: settings[name] for name in HSTS if name in settings} == wanted
 
 
 @pytest.mark.parametrize(

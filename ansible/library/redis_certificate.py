@@ -7,7 +7,15 @@ import ssl
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.redis_client import ANY_NAME, CONNECTION_SPEC, RedisClient, RedisError, connect
+from ansible.module_utils.redis_client import (
+    ANY_NAME,
+    CONNECTION_SPEC,
+    MISUNDERSTOOD,
+    RedisClient,
+    RedisError,
+    as_it_speaks,
+    connect,
+)
 
 DOCUMENTATION = r"""
 module: redis_certificate
@@ -56,11 +64,15 @@ def first_certificate(path: str) -> bytes:
 
 
 def served(params: dict[str, Any]) -> bytes | None:
-    """The certificate that the server serves, None where it does not run or speaks no TLS."""
+    """The certificate that the server serves, None where it does not run or speaks no TLS. Raises OSError."""
     try:
         with RedisClient(params["address"], params["port"], None, ANY_NAME, params["timeout"]) as redis:
             return redis.certificate
-    except OSError:
+    except ConnectionRefusedError:
+        return None
+    except MISUNDERSTOOD:
+        if as_it_speaks(params)["tls_name"]:
+            raise
         return None
 
 
@@ -94,11 +106,13 @@ def main() -> None:
         changed = stale and params["reload"]
         if changed and not module.check_mode:
             read_again(params)
-            stale = served(params) != first_certificate(params["cert_file"])
+            stale = False
+            if served(params) != first_certificate(params["cert_file"]):
+                raise ValueError("it read its files again, and serves another one")
     except (OSError, RedisError, ValueError) as error:
         if module.check_mode:
             module.exit_json(changed=False, stale=False)
-        module.fail_json(msg=f"the server on port {params['port']} does not take {params['cert_file']}: {error}")
+        module.fail_json(msg=f"the server on port {params['port']} does not serve {params['cert_file']}: {error}")
     module.exit_json(changed=changed, stale=stale)
 
 

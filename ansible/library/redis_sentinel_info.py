@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.redis_client import (
+    ANY_NAME,
     CONNECTION_SPEC,
     MISUNDERSTOOD,
     RedisClient,
@@ -148,11 +150,14 @@ def settled_as_it_speaks(params: dict[str, Any]) -> dict[str, Any]:
     """The same of a Sentinel that is only asked, whether or not it speaks TLS as it should; and as whom one asks."""
     try:
         answer = {"tls": bool(params["tls_name"]), "trusted": True, **settled(params)}
-    except MISUNDERSTOOD:
+    except MISUNDERSTOOD as error:
         if expects(params):
             raise
         spoken = as_it_speaks(params)
-        answer = {"tls": bool(spoken["tls_name"]), "trusted": not spoken["tls_name"], **settled(spoken)}
+        if isinstance(error, socket.timeout) and params["tls_name"] and spoken["tls_name"]:
+            # It speaks as it should and was slow, which says nothing of its certificate.
+            spoken = params
+        answer = {"tls": bool(spoken["tls_name"]), "trusted": spoken["tls_name"] != ANY_NAME, **settled(spoken)}
     user = credentials(params["auth_file"])[0] if params["auth_file"] else ""
     return {**answer, "user": user}
 

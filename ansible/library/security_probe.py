@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -260,10 +260,18 @@ def closed_files(patterns: list[str]) -> list[dict[str, Any]]:
     found = []
     for top in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
         inside = [os.path.join(path, name) for path, folders, files in os.walk(top) for name in (*folders, *files)]
-        for path in (top, *inside):
-            if not os.path.islink(path):
-                found.append({"path": path, "is_folder": os.path.isdir(path), **permissions(path)})
+        found += [{**file, "is_folder": os.path.isdir(file["path"])} for file in existing((top, *inside))]
     return found
+
+
+def existing(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Path, mode, owner and group of those that are there; servers replace their files at any moment. Links are left out."""
+    for path in paths:
+        try:
+            if not os.path.islink(path):
+                yield {"path": path, **permissions(path)}
+        except FileNotFoundError:
+            continue
 
 
 def unchecked_tls(path: str) -> list[dict[str, Any]]:
@@ -277,12 +285,20 @@ def unchecked_tls(path: str) -> list[dict[str, Any]]:
     ]
 
 
+def changed(path: str) -> float:
+    """When a file was changed, in seconds of time.time(), 0 where it is gone."""
+    try:
+        return os.path.getmtime(path)
+    except FileNotFoundError:
+        return 0.0
+
+
 def package_state(name: str) -> dict[str, Any]:
     """The versions of a package that is installed and that would be, "" for none; and how old that knowledge is."""
     policy = printed("apt-cache", "policy", name)
     versions = dict(re.findall(r"(Installed|Candidate): (?!\(none\))(\S+)", policy))
-    lists = [os.path.getmtime(path) for path in glob.glob("/var/lib/apt/lists/*Release")]
-    age = int((time.time() - max(lists)) // 86400) if lists else None
+    lists = [changed(path) for path in glob.glob("/var/lib/apt/lists/*Release")]
+    age = int((time.time() - max(lists)) // 86400) if any(lists) else None
     installed, candidate = (versions.get(word, "") for word in ("Installed", "Candidate"))
     return {"name": name, "installed": installed, "candidate": candidate, "age_days": age}
 
@@ -367,7 +383,7 @@ def main() -> None:
         services=[service_state(**service) for service in params["services"]],
         listeners=listeners(),
         closed=closed_files(params["closed"]),
-        sockets=[{"path": path, **permissions(path)} for path in params["sockets"] if os.path.exists(path)],
+        sockets=list(existing(params["sockets"])),
         sources=[line for path in params["sources"] for line in unchecked_tls(path)],
         packages=[package_state(name) for name in params["packages"]],
         tls=[tls_state(**server, timeout=timeout) for server in params["tls"]],
