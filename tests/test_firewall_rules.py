@@ -137,7 +137,7 @@ def test_the_hosts_of_one_machine_have_one_firewall() -> None:
     hostvars["redis-2"]["firewall_enabled"] = True
     groups = {"redis": names, "redis_sentinel": ["unused-1"], "django_app": ["app-1"]}
     for name in (*names, "unused-1"):
-        assert firewall_rules(hostvars, groups, name)["keeper"] == "redis-1"
+        assert firewall_rules(hostvars, groups, name)["keeper"] == "redis-2"
         assert sources(hostvars, name, groups) == {6378: ["192.0.2.5/32"]}
 
 

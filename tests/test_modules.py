@@ -245,6 +245,41 @@ def test_tls_refuses_the_certificate_of_another_authority(
         connect(params(leader, None, **changes, tls_name=certificate.name))
 
 
+@pytest.fixture
+def serves(
+    leader: RedisServer, auth_file: str, certificate: Certificate, tls_front: Callable[[int], int]
+) -> dict[str, Any]:
+    """Parameters of redis_certificate for a server that serves what its file has."""
+    files = {"cert_file": certificate.file, "key_file": certificate.key_file, "ca_file": certificate.ca_file}
+    return params(leader, auth_file, port=tls_front(leader.port), **{name: str(path) for name, path in files.items()})
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_server_that_is_only_asked(run: Run, serves: dict[str, Any], certificate: Certificate, stale: bool) -> None:
+    changes = {"cert_file": str(certificate.address_file)} if stale else {}
+    result = run(redis_certificate, **{**serves, **changes, "reload": False})
+    assert (result["changed"], result["stale"]) == (False, stale)
+
+
+def test_a_server_that_goes_on_serving_the_former_certificate(
+    run: Run, serves: dict[str, Any], certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_certificate, "read_again", lambda _: None)
+    result = run(redis_certificate, **{**serves, "cert_file": str(certificate.address_file)})
+    assert "it read its files again, and serves another one" in result["msg"]
+
+
+def test_a_server_without_a_certificate(run: Run, leader: RedisServer, serves: dict[str, Any]) -> None:
+    for port in (leader.port, free_port()):
+        result = run(redis_certificate, **{**serves, "port": port, "timeout": 1})
+        assert (result["changed"], result["stale"]) == (False, False)
+
+
+def test_a_server_that_hangs_may_serve_any_certificate(run: Run, serves: dict[str, Any], listen: Listen) -> None:
+    result = run(redis_certificate, **{**serves, "port": listen(lambda _: None), "timeout": 0.2})
+    assert "timed out" in result["msg"]
+
+
 @pytest.mark.parametrize("address", ["*", "0.0.0.0", ""])
 def test_a_server_on_every_address_is_asked_through_loopback(leader: RedisServer, auth_file: str, address: str) -> None:
     with connect(params(leader, auth_file, address=address)) as connection:

@@ -97,6 +97,7 @@ def hostvars() -> dict[str, Any]:
             "holds": ["/etc/django_app/deployed/secrets.json"],
             "settings": "/etc/django_app/deployed/settings.py",
             "url": "http://127.0.0.1:8000",
+            "allowed_hosts": ["shop.example", "127.0.0.1"],
         },
         "django_app_secrets": {"secret_key": "the secret key", "redis_password": ADMIN["app"]},
         "service_described": {"manager": "systemd"},
@@ -276,6 +277,8 @@ def test_a_fault_of_a_redis_host(hostvars: dict[str, Any], path: str, value: Any
     [
         ("pages.0.secrets", ["django_app secret_key"], "http://127.0.0.1:8000/ shows the secret django_app secret_key"),
         ("pages.0.words", ["DEBUG = True"], "http://127.0.0.1:8000/ tells of the inside: DEBUG = True"),
+        ("pages.0.status", 400, "http://127.0.0.1:8000/ answers the status 400, so nothing is known of it"),
+        ("pages.0.status", 0, "http://127.0.0.1:8000/ answers nothing, so nothing is known of it"),
     ],
 )
 def test_a_fault_of_a_django_host(hostvars: dict[str, Any], path: str, value: Any, fault: str) -> None:
@@ -419,6 +422,28 @@ def test_questions_are_what_the_module_takes(hostvars: dict[str, Any]) -> None:
         assert all(set(one) == set(security_probe.SERVICE) for one in questions["services"])
 
 
+@pytest.mark.parametrize(
+    ("names", "host"),
+    [
+        (["shop.example", "127.0.0.1"], ""),
+        (["*"], ""),
+        (["shop.example", "www.shop.example"], "shop.example"),
+        ([".shop.example"], "shop.example"),
+    ],
+)
+def test_pages_are_asked_for_at_a_name_that_django_takes(hostvars: dict[str, Any], names: list[str], host: str) -> None:
+    hostvars["app-1"]["django_app_described"]["allowed_hosts"] = names
+    assert security_questions(hostvars, "app-1")["host"] == host
+
+
+@pytest.mark.parametrize(("bind", "faults"), [("localhost", 0), ("app.internal", 1)])
+def test_a_name_to_listen_on(hostvars: dict[str, Any], bind: str, faults: int) -> None:
+    """Which address another name means nobody knows."""
+    hostvars["app-1"]["django_app_described"]["bind"] = [bind]
+    hostvars["app-1"]["security_probed"]["listeners"] = [listener("127.0.0.1", 8000, "django_app", "gunicorn")]
+    assert len(judged(hostvars)["faults"]) == faults
+
+
 def test_secrets_are_looked_for_on_every_host_each_once(hostvars: dict[str, Any]) -> None:
     names = ["redis admin", "redis app", "redis_sentinel default", "django_app secret_key"]
     assert list(secrets_of(hostvars)) == names
@@ -426,9 +451,9 @@ def test_secrets_are_looked_for_on_every_host_each_once(hostvars: dict[str, Any]
 
 
 def test_without_systemd_only_what_is_the_bundles_is_looked_at(hostvars: dict[str, Any]) -> None:
-    hostvars["app-1"]["service_described"]["manager"] = "supervisor"
+    hostvars["app-1"]["service_described"] = {"manager": "supervisor", "logs": "/srv/services/logs"}
     questions = security_questions(hostvars, "app-1")
-    assert (questions["services"], questions["folders"]) == ([], ["/etc/django_app"])
+    assert (questions["services"], questions["folders"]) == ([], ["/etc/django_app", "/srv/services/logs"])
 
 
 def test_an_exporter(hostvars: dict[str, Any]) -> None:

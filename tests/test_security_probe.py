@@ -233,6 +233,18 @@ def test_closed_files(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_vanish_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers write anew what they keep, and apt its lists."""
+    gone = str(tmp_path / "temp-1.rdb")
+    kept = tmp_path / "dump.rdb"
+    kept.touch(mode=0o640)
+    assert [one["path"] for one in security_probe.existing([gone, str(kept)])] == [str(kept)]
+    monkeypatch.setattr("glob.glob", lambda _: [gone])
+    assert security_probe.package_state("redis-server")["age_days"] is None
+    monkeypatch.setattr("glob.glob", lambda _: [gone, str(kept)])
+    assert security_probe.package_state("redis-server")["age_days"] == 0
+
+
 def test_unchecked_tls(tmp_path: Path) -> None:
     path = tmp_path / "settings.py"
     lines = ['"ssl_cert_reqs": "none",', "ssl_cert_reqs=None", "verify = ssl.CERT_NONE", '"ssl_check_hostname": False']
@@ -516,13 +528,13 @@ def test_a_sentinel(farm: Farm) -> None:
 
 @pytest.fixture
 def web() -> Iterator[Callable[[Mapping[str, str]], int]]:
-    """Serve pages by path on loopback. Return the port."""
+    """Serve pages by path, or by `path of host`, on loopback. Return the port."""
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def start(pages: Mapping[str, str]) -> int:
         class Pages(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                text = pages.get(self.path)
+                text = pages.get(self.path, pages.get(f"{self.path} of {self.headers['Host']}"))
                 self.send_response(404 if text is None else 200)
                 self.end_headers()
                 self.wfile.write((text or "").encode())
@@ -544,7 +556,8 @@ def web() -> Iterator[Callable[[Mapping[str, str]], int]]:
 def test_pages(web: Callable[[Mapping[str, str]], int]) -> None:
     port = web({"/": "all is well", "/debug": "you have DEBUG = True", "/bad": f"rediss://x:{SECRET}@redis-1"})
     pages = [
-        security_probe.page_state(f"http://127.0.0.1:{port}/{page}", NEEDLES, 2) for page in ("", "debug", "bad", "x")
+        security_probe.page_state(f"http://127.0.0.1:{port}/{page}", "", NEEDLES, 2)
+        for page in ("", "debug", "bad", "x")
     ]
     assert [(page["status"], page["words"], page["secrets"]) for page in pages] == [
         (200, [], []),
@@ -552,6 +565,14 @@ def test_pages(web: Callable[[Mapping[str, str]], int]) -> None:
         (200, ["rediss://"], ["password"]),
         (404, [], []),
     ]
+
+
+def test_a_page_is_asked_for_at_the_name_of_the_site(web: Callable[[Mapping[str, str]], int]) -> None:
+    port = web({"/ of shop.example": "all is well"})
+    url = f"http://127.0.0.1:{port}/"
+    assert security_probe.page_state(url, "shop.example", NEEDLES, 2)["status"] == 200
+    assert security_probe.page_state(url, "", NEEDLES, 2)["status"] == 404
+    assert security_probe.page_state("http://127.0.0.1:1/", "", NEEDLES, 2)["status"] == 0
 
 
 # The whole of it

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.library import redis_sentinel, redis_sentinel_info, redis_switchover
-from ansible.module_utils.redis_client import RedisClient, RedisError, credentials, quote
+from ansible.module_utils.redis_client import ANY_NAME, RedisClient, RedisError, credentials, quote
 
+from conftest import Certificate
 from servers import SERVICE, Farm, RedisServer, server_binary, wait_for
 from test_modules import PASSWORD, Run, run
 
@@ -156,6 +159,32 @@ def test_a_settled_sentinel_answers_at_once(run: Run, watched: Watched) -> None:
     assert (result["running"], result["unsettled"], result["changed"]) == (True, "", False)
     assert (result["leader_address"], result["leader_port"]) == (watched.servers[0].host, watched.servers[0].port)
     assert result["quorum"].startswith("OK 3 usable Sentinels")
+
+
+@pytest.mark.parametrize(("error", "trusted"), [(socket.timeout, True), (ssl.SSLError, False)])
+def test_a_slow_sentinel_has_no_wrong_certificate(
+    run: Run,
+    watched: Watched,
+    certificate: Certificate,
+    tls_front: Callable[[int], int],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OSError],
+    trusted: bool,
+) -> None:
+    failures = [error("at first")]
+
+    def look(redis: RedisClient, params: dict[str, Any]) -> dict[str, Any]:
+        if failures:
+            raise failures.pop()
+        return real_look(redis, params)
+
+    real_look = redis_sentinel_info.look
+    monkeypatch.setattr(redis_sentinel_info, "look", look)
+    # The front takes those who speak no TLS, too.
+    monkeypatch.setattr(redis_sentinel_info, "as_it_speaks", lambda asked: {**asked, "tls_name": ANY_NAME})
+    front = {"port": tls_front(watched.sentinels[0].port), "tls_name": certificate.name}
+    result = run(redis_sentinel_info, **watched.asked(wait=5, tls_ca_file=str(certificate.ca_file), **front))
+    assert (result["running"], result["tls"], result["trusted"]) == (True, True, trusted)
 
 
 def test_a_failover_is_waited_for(run: Run, watched: Watched) -> None:

@@ -51,7 +51,7 @@ class Port:
 def firewall_rules(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]], name: str) -> dict[str, Any]:
     """What the firewall of the machine of the host ``name`` lets in.
 
-    A dict with ``keeper``, the first of the machine's hosts, and ``ports``: those on which hosts with
+    A dict with ``keeper``, the one of the machine's hosts that keeps it, and ``ports``: those on which hosts with
     ``firewall_enabled`` listen beyond loopback, by number, each a dict with ``port``, ``name`` (what listens),
     ``ipv4`` and ``ipv6`` (who may reach it beside the machine itself: sorted networks that do not overlap). Everybody
     is named who needs the port by what the roles want of the hosts, and who is in the host's variables.
@@ -72,7 +72,9 @@ def firewall_rules(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[st
     for host in machine:
         if host.name in enabled:
             _open(ports, host, hosts, hostvars)
-    return {"keeper": machine[0].name, "ports": [ports[number].rendered() for number in sorted(ports)]}
+    # The others may not even run the role.
+    keeper = next((host.name for host in machine if host.name in enabled), machine[0].name)
+    return {"keeper": keeper, "ports": [ports[number].rendered() for number in sorted(ports)]}
 
 
 def _host(name: str, variables: Mapping[str, Any]) -> Host:

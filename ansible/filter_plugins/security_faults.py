@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
+from urllib.parse import urlsplit
 
 FAULT, NOTE = "faults", "notes"
 Judged = Iterator[tuple[str, str]]
@@ -17,10 +18,14 @@ ROLES = (REDIS, SENTINEL, APP, EXPORTER)
 BUS = 10000
 # Pages of Django's that everybody may see, and one that there is not.
 PAGES = ("/healthz", "/readyz", "/status/", "/", "/no-such-page")
+# Without an answer, and Django's answer to a name that it does not know.
+UNSEEN = (0, 400)
 EXPORTER_PAGES = ("/", "/metrics")
 # Processes of the kinds that the bundle runs, by the first 15 characters of their names.
 KINDS = re.compile(r"redis|valkey|sentinel|gunicorn|prometheus-redi")
 WILDCARDS = ("0.0.0.0", "::")
+# What binds may say beside addresses.
+NAMED = {"*": WILDCARDS, "localhost": ("127.0.0.1", "::1")}
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 # Groups whose members are root sooner or later, or read what is not theirs.
 MIGHTY_GROUPS = {"root", "adm", "disk", "docker", "kmem", "lxd", "shadow", "sudo", "systemd-journal", "wheel"}
@@ -56,7 +61,7 @@ def security_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]
             for one in described
             if own["service_described"]["manager"] == "systemd"
         ],
-        "closed": [*folders, *(one["tls"]["key_file"] for one in (redis,) if one and one.get("tls"))],
+        "closed": [*folders, *(one["tls"]["key_file"] for one in (redis, sentinel) if one and one.get("tls"))],
         "sockets": [redis["socket"]] if redis and redis.get("socket") else [],
         "sources": [app["settings"]] if app else [],
         "packages": [one["package"] for one in (redis, sentinel, exporter) if one and one.get("package")],
@@ -66,10 +71,11 @@ def security_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]
             *(app["url"] + page for page in PAGES if app),
             *(exporter["url"] + page for page in EXPORTER_PAGES if exporter),
         ],
+        "host": _name_of(app),
     }
     if own["service_described"]["manager"] != "systemd":
         # Somebody's own files lie around those of the bundle.
-        questions["folders"] = folders
+        questions["folders"] = [*folders, own["service_described"]["logs"]]
     for one, role in ((redis, REDIS), (sentinel, SENTINEL)):
         if one:
             tls = one.get("tls") or {}
@@ -87,6 +93,14 @@ def security_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]
 def _described(own: Mapping[str, Any], role: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = own.get(f"{role}_described") or {}
     return found
+
+
+def _name_of(app: Mapping[str, Any]) -> str:
+    """The first name that Django takes, "" where it takes the address in the URLs as well."""
+    names = app.get("allowed_hosts", [])
+    if not names or {"*", urlsplit(app["url"]).hostname}.intersection(names):
+        return ""
+    return str(names[0]).lstrip(".")
 
 
 def secrets_of(hostvars: Mapping[str, Any]) -> dict[str, str]:
@@ -260,10 +274,16 @@ def _listener_faults(listeners: Sequence[Mapping[str, Any]], described: Sequence
 
 def _places(described: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     ports = [described["port"], *([described["port"] + BUS] if described.get("is_cluster") else [])]
-    for address in described["bind"]:
-        address = address.lstrip("-")
-        addresses = WILDCARDS if address == "*" else (str(ipaddress.ip_address(address)),)
-        yield from ((one, port) for one in addresses for port in ports)
+    for address in (one.lstrip("-") for one in described["bind"]):
+        yield from ((one, port) for one in NAMED.get(address) or _addresses(address) for port in ports)
+
+
+def _addresses(address: str) -> tuple[str, ...]:
+    """An address as listeners have it; of another name nobody knows here which one is meant."""
+    try:
+        return (str(ipaddress.ip_address(address)),)
+    except ValueError:
+        return ()
 
 
 def _is_loopback(address: str) -> bool:
@@ -379,10 +399,15 @@ def _user_faults(server: Mapping[str, Any], place: str) -> Judged:
 
 
 def _page_faults(page: Mapping[str, Any], app: Mapping[str, Any]) -> Judged:
+    is_app = bool(app) and page["url"].startswith(app["url"])
+    if is_app and page["status"] in UNSEEN:
+        said = f"the status {page['status']}" if page["status"] else "nothing"
+        name = f" at the name {_name_of(app)}" if _name_of(app) else ""
+        yield FAULT, f"{page['url']} answers {said}{name}, so nothing is known of it; see django_app_allowed_hosts"
     if page["secrets"]:
         yield FAULT, f"{page['url']} shows {_and(page['secrets'])}; change that secret"
     # An exporter's are for those who may see the inside.
-    if page["words"] and app and page["url"].startswith(app["url"]):
+    if page["words"] and is_app:
         yield FAULT, f"{page['url']} tells of the inside: {', '.join(page['words'])}; DEBUG must be off"
 
 

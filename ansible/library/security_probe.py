@@ -91,6 +91,10 @@ options:
     type: list
     elements: str
     default: []
+  host:
+    description: The name under which their clients ask for them, if that is another one than in the URLs.
+    type: str
+    default: ""
   timeout: {description: Seconds that each question to a server may take., type: float, default: 5}
 author: the cachestack authors
 """
@@ -127,7 +131,7 @@ kernel: {description: overcommit_memory and transparent_hugepages., type: dict}
 packages: {description: "Name, installed and candidate; and the age_days of what is known of candidates.", type: list}
 tls: {description: See C(tls_state) in module_utils/server_exposure.py., type: list}
 servers: {description: See C(server_state) in module_utils/server_exposure.py., type: list}
-pages: {description: "URL, status, secrets in it, and words that tell of the inside.", type: list}
+pages: {description: "URL, status (0 without an answer), secrets in it, and words that tell of the inside.", type: list}
 """
 
 PLACE: dict[str, Any] = {"address": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
@@ -265,7 +269,7 @@ def closed_files(patterns: list[str]) -> list[dict[str, Any]]:
 
 
 def existing(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Path, mode, owner and group of those that are there; servers replace their files at any moment. Links are left out."""
+    """Path, mode, owner and group of those that are there and no links; servers replace their files at any moment."""
     for path in paths:
         try:
             if not os.path.islink(path):
@@ -303,7 +307,7 @@ def package_state(name: str) -> dict[str, Any]:
     return {"name": name, "installed": installed, "candidate": candidate, "age_days": age}
 
 
-def fetched(url: str, timeout: float) -> tuple[int, bytes]:
+def fetched(url: str, host: str, timeout: float) -> tuple[int, bytes]:
     """The status and the headers and body that a web server answers, 0 where it does not; follows nothing."""
     where = urllib.parse.urlsplit(url)
     try:
@@ -311,7 +315,8 @@ def fetched(url: str, timeout: float) -> tuple[int, bytes]:
         try:
             path = where.path + (f"?{where.query}" if where.query else "")
             # As the web server in front of it does.
-            connection.request("GET", path, headers={"X-Forwarded-Proto": "https"})
+            headers = {"X-Forwarded-Proto": "https", **({"Host": host} if host else {})}
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return response.status, str(response.headers).encode() + response.read(PAGE_SIZE)
         finally:
@@ -320,9 +325,9 @@ def fetched(url: str, timeout: float) -> tuple[int, bytes]:
         return 0, b""
 
 
-def page_state(url: str, needles: Needles, timeout: float) -> dict[str, Any]:
+def page_state(url: str, host: str, needles: Needles, timeout: float) -> dict[str, Any]:
     """What a page gives away."""
-    status, body = fetched(url, timeout)
+    status, body = fetched(url, host, timeout)
     words = sorted({word.decode() for word in INSIDE.findall(body)})
     return {"url": url, "status": status, "secrets": needles.found(body), "words": words}
 
@@ -364,6 +369,7 @@ def main() -> None:
             "tls": listed(TLS),
             "servers": listed(SERVER),
             "pages": texts,
+            "host": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -388,7 +394,7 @@ def main() -> None:
         packages=[package_state(name) for name in params["packages"]],
         tls=[tls_state(**server, timeout=timeout) for server in params["tls"]],
         servers=[server_state(server, timeout) for server in params["servers"]],
-        pages=[page_state(url, needles, timeout) for url in params["pages"]],
+        pages=[page_state(url, params["host"], needles, timeout) for url in params["pages"]],
     )
 
 
