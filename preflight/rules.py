@@ -26,6 +26,7 @@ RULES = (
     Rule("same-address", each(rules_servers.same_address)),
     Rule("address", each(rules_servers.addresses)),
     Rule("socket", each(rules_servers.sockets)),
+    Rule("account", each(rules_servers.accounts)),
     Rule("replicas", each(rules_servers.replicas)),
     Rule("empty-restart", each(rules_servers.persistence)),
     Rule("memory", each(rules_servers.memory)),

@@ -16,6 +16,8 @@ from preflight.problems import NOTHING, Finding
 ACL_RULE = re.compile(r"~\S+|%(R|W|RW)~\S+|&\S+|[+-]@?[a-z0-9][a-z0-9._|-]*|allkeys|allchannels|resetchannels", re.I)
 # Those with which a user can give itself every other one.
 BROAD_RULE = re.compile(r"[+]@(all|admin|dangerous)|[+](acl|config|debug|module|replicaof|slaveof)([|].*)?", re.I)
+# Those that take from Django what its caches need.
+TAKING_RULE = re.compile("-@.*")
 # The first Django that comes with a gunicorn that takes networks.
 NETWORKS_SINCE = (5, 2)
 
@@ -74,6 +76,9 @@ def app_rules(deployment: Deployment) -> Iterator[Finding]:
                 wrong = f"number {number} is no rule for keys, channels or commands"
                 fix = "write one such as ~queue:*, &news or +lpush, each of them an entry of its own"
                 yield Finding(host, "redis_app_rules", NOTHING, wrong, fix)
+            elif TAKING_RULE.fullmatch(str(rule)):
+                wrong = "it takes commands from Django that its caches need"
+                yield Finding(host, "redis_app_rules", rule, wrong, "name single commands, such as -flushdb")
 
 
 def networks(deployment: Deployment) -> Iterator[Finding]:

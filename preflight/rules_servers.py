@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from redis_nodes import redis_neighbours
 
 from preflight.inventory import GROUPS, THIS_MACHINE, Deployment, Inventory, group_names, hosts_of, is_loopback
 from preflight.problems import NOTHING, SECRET, Finding
-from preflight.specs import is_whole
+from preflight.specs import PLAIN, PLAIN_PATH, is_whole
 from preflight.words import closest
 
 # How far above its port a node of a cluster listens to the others.
@@ -42,8 +43,8 @@ SHARED = (
 )
 # And what only the servers read.
 OF_SERVERS = ("redis_acl", "redis_admin_password", "redis_app_rules", "redis_tls")
-# As groupadd takes it.
-GROUP_NAME = "[a-z_][a-z0-9_-]{0,31}"
+# As useradd and groupadd take it.
+ACCOUNT_NAME = "[a-z_][a-z0-9_-]{0,31}"
 OFF = {"no", "false", "", '""', "''", "none", "[]"}
 MEMORY = re.compile(r"[0-9]+(b|k|kb|m|mb|g|gb)?", re.I)
 
@@ -249,12 +250,10 @@ def addresses(deployment: Deployment) -> Iterator[Finding]:
 
 
 def sockets(deployment: Deployment) -> Iterator[Finding]:
-    """A socket is a path, only for those on the same machine, and all that a server without a port has."""
+    """A socket is a server's own path, only for those on the same machine, and all that one without a port has."""
+    taken: dict[tuple[str, str], str] = {}
     for host in deployment.nodes:
-        path, group = deployment.get(host, "redis_socket"), str(deployment.get(host, "redis_socket_group"))
-        if not re.fullmatch(GROUP_NAME, group):
-            fix = "write small letters, digits, - and _, up to 32 of them, with a letter or _ first"
-            yield Finding(host, "redis_socket_group", group, "it is no name for a group", fix)
+        path = deployment.get(host, "redis_socket")
         if deployment.get(host, "redis_tcp") is False and (not path or deployment.mode in REPLICATED):
             wrong = "nobody could reach the server" if not path else "the other servers could not reach it"
             yield Finding(
@@ -262,12 +261,32 @@ def sockets(deployment: Deployment) -> Iterator[Finding]:
             )
         if not path or not isinstance(path, str):
             continue
-        if not path.startswith("/") or len(path.encode()) > 107:
-            wrong = "it is no absolute path" if not path.startswith("/") else "it is longer than 107 bytes"
-            yield Finding(host, "redis_socket", path, wrong, "write a path such as /run/redis-6379/redis.sock")
+        port = deployment.get(host, "redis_port")
+        own = f"/run/redis-{port}"
+        other = taken.setdefault((deployment.machine(host), path), host)
+        if not re.fullmatch(PLAIN_PATH, path) or not path.startswith("/") or len(path.encode()) > 107:
+            wrong = "it is longer than 107 bytes" if len(path.encode()) > 107 else f"it is no absolute path of {PLAIN}"
+            yield Finding(host, "redis_socket", path, wrong, f"write a path such as {own}/redis.sock")
+        elif other != host:
+            wrong = f"{other} on the same machine has it as well, and whoever starts last would answer there"
+            yield Finding(host, "redis_socket", path, wrong, f"write {own}/redis.sock")
+        elif deployment.get(host, "service_manager") == "systemd" and posixpath.dirname(path) != own:
+            wrong = "under systemd the server may make it in its own folder alone"
+            yield Finding(host, "redis_socket", path, wrong, f"write {own}/redis.sock")
         elif deployment.mode != "cluster" and (far := _elsewhere(deployment, host)):
             fix = "remove it, or put Django on the same machine"
             yield Finding(host, "redis_socket", path, f"Django on {far[0]} cannot reach it", fix)
+
+
+def accounts(deployment: Deployment) -> Iterator[Finding]:
+    """Users and groups have names that the system takes; under supervisor there may be none."""
+    named = [(host, name) for host in deployment.nodes for name in ("redis_user", "redis_group", "redis_socket_group")]
+    named += [(host, "django_app_user") for host in deployment.apps]
+    for host, name in named:
+        value = deployment.get(host, name)
+        if value and not re.fullmatch(ACCOUNT_NAME, str(value)):
+            fix = "write small letters, digits, - and _, up to 32 of them, with a letter or _ first"
+            yield Finding(host, name, value, f"it is no name for a {name.rpartition('_')[2]}", fix)
 
 
 def _elsewhere(deployment: Deployment, host: str) -> list[str]:

@@ -18,6 +18,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 RANGE = re.compile(r"\((?P<least>-?[0-9.]+) to (?P<most>[0-9.]+)(?: (?P<unit>\w+))?\)")
 # What a number in another unit is off by.
 FACTORS = {"milliseconds": 1000, "seconds": 0.001}
+# What units, redis.conf and the shell all take without quotes, and how to say it.
+PLAIN_PATH = re.compile(r"[\w./~@:+,=-]*")
+PLAIN = "letters, digits and . _ / ~ @ : + , = -"
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -118,6 +121,8 @@ def _type_fault(wanted: str, value: Any) -> tuple[str, str] | None:
 def _path_fault(path: str) -> tuple[str, str] | None:
     if path and not path.startswith(("/", "~")):
         return "it is no absolute path", "write one that begins with /"
+    if not re.fullmatch(PLAIN_PATH, path):
+        return f"the configuration of services takes no path but of {PLAIN}", "write another one"
     return None
 
 

@@ -568,10 +568,41 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         changed(given("cluster", 6, redis_tcp=False), "redis-1", redis_socket="/run/redis-6379/redis.sock"),
         ["redis-1: redis_tcp = False: the other servers could not reach it"],
     ),
+    "a user that a shell would run": (
+        "account",
+        standalone(redis_user="redis; id"),
+        ["redis-1: redis_user = 'redis; id'", "no name for a user"],
+    ),
+    "a user of Django's with a capital": ("account", standalone(django_app_user="Django"), ["app-1: django_app_user"]),
     "a group of two words": (
-        "socket",
+        "account",
         standalone(redis_socket_group="Web Users"),
         ["redis-1: redis_socket_group = 'Web Users'", "no name for a group", "small letters"],
+    ),
+    "a socket of two servers": (
+        "socket",
+        two_of_a_machine(service_manager="supervisor", redis_socket="/srv/redis.sock"),
+        ["redis-2: redis_socket = '/srv/redis.sock'", "redis-1 on the same machine has it as well", "redis-6380"],
+    ),
+    "a socket that the unit cannot make": (
+        "socket",
+        standalone(ansible_connection="local", redis_socket="/tmp/redis.sock"),
+        ["redis-1: redis_socket = '/tmp/redis.sock'", "own folder alone", "write /run/redis-6379/redis.sock"],
+    ),
+    "a socket for a shell": (
+        "socket",
+        standalone(ansible_connection="local", redis_socket="/run/redis-6379/$(id).sock"),
+        ["it is no absolute path of letters"],
+    ),
+    "a folder with a blank": (
+        "wrong-value",
+        standalone(redis_data_dir="/var/lib/my redis"),
+        ["redis_data_dir = '/var/lib/my redis'", "takes no path but of letters"],
+    ),
+    "a rule that takes away what caches need": (
+        "app-rules",
+        standalone(redis_app_rules=["-@all"]),
+        ["redis-1: redis_app_rules = '-@all'", "that its caches need", "-flushdb"],
     ),
     "a socket without a path": ("socket", standalone(redis_socket="redis.sock"), ["no absolute path"]),
     "B22 two Sentinels": ("sentinels", given("sentinel", 3, 2), ["2 Sentinels", "loss of one", "wanted 3, 5"]),
