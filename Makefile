@@ -24,7 +24,7 @@ ASKED = $(if $(INVENTORY),-i $(INVENTORY)) $(WORDS) $(ARGS)
 GIVEN = $(foreach word,$(filter-out PYTHON,$(.VARIABLES)),$(if $(filter command,$(origin $(word))),'$(word)=$(subst ','\'',$($(word)))'))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z_-]*:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'make test-<name>      Run one Molecule scenario, such as test-replication'
 
 up: tools ## Deploy the inventory (default: this machine, without root or Docker)
