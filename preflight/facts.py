@@ -204,6 +204,10 @@ def _fault(fault: Mapping[str, str], tls: Mapping[str, str], state: Mapping[str,
     said: dict[str, tuple[str, str]] = {
         "missing": ("there is no such file on this host", "put it there, or write the path of one that is there"),
         "unreadable": (f"it cannot be used: {fault['text']}", "write the path of a PEM file"),
+        "closed": (
+            f"the user {fault['text']} may not read it, or not open a folder above it",
+            "chgrp it to that user's group, and chmod 640",
+        ),
         "mismatch": (f"it is not the key of the certificate {tls.get('cert_file')}", "write the path of its key"),
         "untrusted": (
             f"the authority in {tls.get('ca_file')} does not vouch for it: {fault['text']}",

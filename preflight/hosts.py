@@ -172,7 +172,7 @@ def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, 
     # What the bundle's authority is about to make is right, or not there yet.
     if not redis.get("tls") or _is_issued(redis):
         return None
-    certificate = {word: redis["tls"][word] for word in ("cert_file", "key_file", "ca_file", "name")}
+    certificate = {word: redis["tls"][word] for word in ("cert_file", "key_file", "ca_file", "name", "reader")}
     # A secret, and so not among what the role has said.
     return {**certificate, "key_password": str(own["redis_config"][KEY_PASSWORD]) if redis["tls"]["is_locked"] else ""}
 

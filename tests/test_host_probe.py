@@ -406,6 +406,22 @@ def test_the_key_of_another_certificate(authority: Authority) -> None:
     ]
 
 
+ALL_FILES = ["cert_file", "key_file", "ca_file"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask as somebody else")
+@pytest.mark.parametrize(("reader", "closed"), [("nobody", ALL_FILES), ("root", []), ("absent", [])])
+def test_files_that_the_server_may_not_read(
+    authority: Authority, tmp_path: Path, reader: str, closed: list[str]
+) -> None:
+    tmp_path.chmod(0o700)
+    certificate, key, ca = (
+        str(shutil.copy(file, tmp_path)) for file in (*authority.sign("closed", "redis-1"), authority.file)
+    )
+    state = certificates.certificate_state(certificate, key, ca, "redis-1", reader=reader)
+    assert kinds(state) == [(file, "closed") for file in closed]
+
+
 def test_a_key_with_a_password(authority: Authority, tmp_path: Path) -> None:
     file, key = authority.sign("locked", "redis-1")
     locked = tmp_path / "locked.key"

@@ -206,6 +206,7 @@ TLS = {
     "ca_file": "/etc/tls/ca.pem",
     "name": "10.0.0.1",
     "is_locked": False,
+    "reader": "redis",
 }
 
 
@@ -544,6 +545,11 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         tls(("cert_file", "missing", "No such file")),
         ["certificate"],
         ["redis-1: redis_tls_cert_file = '/etc/tls/redis.pem': there is no such file on this host"],
+    ),
+    "a key for root alone": (
+        tls(("key_file", "closed", "redis")),
+        ["certificate"],
+        ["redis_tls_key_file = '/etc/tls/redis.key': the user redis may not read it", "chmod 640"],
     ),
     "another key": (
         tls(("key_file", "mismatch", "KEY_VALUES_MISMATCH")),

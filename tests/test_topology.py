@@ -210,6 +210,21 @@ def test_the_summary_of_an_ipv6_server(nodes: Nodes, hostvars: Hostvars) -> None
     assert "leader  [2001:db8::1]:6379  redis-1" in deployment_summary([], hostvars, [node], "standalone", "builtin")
 
 
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(3, "certificate for 3 days"), (None, "its certificate has expired, or is of another authority")],
+)
+def test_the_summary_says_what_certificates_are_worth(
+    nodes: Nodes, hostvars: Hostvars, days: int | None, words: str
+) -> None:
+    hostvars["redis-1"]["redis_reply"] |= {"tls": True, "days_left": days}
+    hostvars["redis-1"]["redis_sentinel_reply"] = {"quorum": "OK", "tls": True, "trusted": days is not None}
+    sentinel = [{"name": "redis-1", "address": "192.0.2.11", "port": 26379}]
+    lines = deployment_summary([], hostvars, nodes, "sentinel", "resilient", sentinel).splitlines()
+    assert lines[1].endswith(f"redis-1, redis 7.0.15, {words}")
+    assert lines[-1].endswith("a failover is possible" if days else f"a failover is possible, {words}")
+
+
 @pytest.mark.parametrize("reply", [None, {}])
 def test_a_server_that_was_not_asked_is_said_to_be(nodes: Nodes, hostvars: Hostvars, reply: Any) -> None:
     """`--limit app-1` asks no server."""

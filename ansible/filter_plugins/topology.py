@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+# Said of a certificate that a client on the same host refuses.
+INVALID = "its certificate has expired, or is of another authority"
+
 
 def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any], mode: str) -> list[str]:
     """What is wrong with the servers' roles, a sentence for each fault; empty where all is well.
@@ -121,11 +124,15 @@ def deployment_summary(
         state = reply.get("error") or about or "was not asked"
         if reply.get("days_left") is not None:
             state += f", certificate for {reply['days_left']} days"
+        elif reply.get("tls"):
+            state += f", {INVALID}"
         rows.append((reply.get("role", node["role"]), _place(node), f"{node['name']}, {state}"))
     for sentinel in sentinels:
         reply = hostvars[sentinel["name"]].get("redis_sentinel_reply") or {}
         state = "a failover is possible" if str(reply.get("quorum")).startswith("OK") else reply.get("quorum")
         state = reply.get("unsettled") or state or reply.get("error") or "was not asked"
+        if reply.get("tls") and not reply.get("trusted"):
+            state += f", {INVALID}"
         rows.append(("Sentinel", _place(sentinel), f"{sentinel['name']}, {state}"))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{word:{widths[0]}}  {place:{widths[1]}}  {about}".rstrip() for word, place, about in rows)

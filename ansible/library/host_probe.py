@@ -42,7 +42,9 @@ options:
   package: {description: The package to ask the distribution for where a program is not there., type: str, default: ""}
   data_dir: {description: "A folder, be it there or not, on whose disk data is to be.", type: path}
   certificate:
-    description: A server's C(cert_file), C(key_file), C(key_password) and C(ca_file), and the C(name) that clients use.
+    description:
+      - A server's C(cert_file), C(key_file), C(key_password) and C(ca_file), the C(name) that clients use, and the
+        C(reader), the user that must be able to read them.
     type: dict
   units: {description: Units that may be there., type: list, elements: str, default: []}
   issued_ca_file: {description: "The certificate of the bundle's authority, be it there or not.", type: path}
@@ -100,6 +102,7 @@ CERTIFICATE: dict[str, Any] = {
     "key_password": {"type": "str", "default": "", "no_log": True},
     "ca_file": {"type": "path", "default": ""},
     "name": {"type": "str", "required": True},
+    "reader": {"type": "str", "default": ""},
 }
 # Seconds for a thread to end after its connection.
 SLACK = 0.5

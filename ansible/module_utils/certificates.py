@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 import ssl
+import subprocess
 import time
 from typing import Any
 
@@ -12,16 +14,23 @@ NO_CHECK_TIME = 0x200000
 DAY = 86400
 
 
-def certificate_state(cert_file: str, key_file: str, ca_file: str, name: str, key_password: str = "") -> dict[str, Any]:
+def certificate_state(
+    cert_file: str, key_file: str, ca_file: str, name: str, key_password: str = "", reader: str = ""
+) -> dict[str, Any]:
     """What a client that trusts `ca_file` (empty: what the host trusts) would make of a server at `name`.
 
-    Returns `faults`, a list of dicts with `file` (cert_file, key_file or ca_file), `kind` (missing, unreadable,
+    The user `reader`, where there is one already, must be able to read the files.
+
+    Returns `faults`, a list of dicts with `file` (cert_file, key_file or ca_file), `kind` (missing, unreadable, closed,
     mismatch, untrusted, outdated, name, early or expired) and the `text` of it; `names`, those in the certificate; and
     `days_left`, whole days until it expires, None where nobody gets so far.
     """
     state: dict[str, Any] = {"faults": [], "names": [], "days_left": None}
     files = {"cert_file": cert_file, "key_file": key_file, "ca_file": ca_file}
     state["faults"] += [fault for file, path in files.items() for fault in file_faults(file, path)]
+    state["faults"] = state["faults"] or [
+        {"file": file, "kind": "closed", "text": reader} for file, path in files.items() if _is_closed(path, reader)
+    ]
     if state["faults"]:
         return state
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,6 +62,15 @@ def certificate_state(cert_file: str, key_file: str, ca_file: str, name: str, ke
         except ssl.SSLError as error:
             state["faults"].append(_fault("ca_file", "outdated", error))
     return state
+
+
+def _is_closed(path: str, user: str) -> bool:
+    """Whether a user that there is may not read a file, or open a folder above it; only root can tell."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return bool(path) and os.geteuid() == 0 and subprocess.call(["runuser", "-u", user, "--", "test", "-r", path]) != 0
 
 
 def file_faults(file: str, path: str) -> list[dict[str, str]]:
