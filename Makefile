@@ -59,6 +59,7 @@ renew_tls: tools ## Replace the certificates, without a restart of Redis
 	$(PLAYBOOK) ansible/renew_tls.yml
 
 logs: ## Print the last lines of the local services' logs (FOLLOW=1 goes on)
+	@compgen -G '$(STATE_DIR)/services/logs/*.log' >/dev/null || { echo 'No service has a log here yet: make up'; exit 1; }
 	@tail -n 20 $(if $(FOLLOW),-F) $(STATE_DIR)/services/logs/*.log
 
 down: tools ## Stop the local services; the data stays

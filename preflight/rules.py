@@ -38,6 +38,7 @@ RULES = (
     Rule("app-rules", each(rules_access.app_rules)),
     Rule("broad-app-rules", each(rules_access.broad_app_rules), WARNING),
     Rule("networks", each(rules_access.networks)),
+    Rule("open-to-all", each(rules_access.open_to_all), WARNING),
     Rule("needs-systemd", each(rules_access.needs_systemd)),
     Rule("rights", each(rules_servers.rights)),
     Rule("client", each(rules_django.clients)),

@@ -96,6 +96,16 @@ def networks(deployment: Deployment) -> Iterator[Finding]:
                 yield Finding(host, "django_app_proxies", value, wrong, "write addresses, or a later Django")
 
 
+def open_to_all(deployment: Deployment) -> Iterator[Finding]:
+    """Who lets everybody reach the servers leaves it to passwords alone."""
+    for host in deployment.hosts:
+        for name in (ALLOW, MONITORING):
+            for value in deployment.listed(host, name):
+                if str(value).endswith("/0"):
+                    wrong = "everybody may reach these ports"
+                    yield Finding(host, name, value, wrong, "name the networks that need them")
+
+
 def _network(host: str, name: str, value: str) -> Iterator[Finding]:
     try:
         ipaddress.ip_network(value)

@@ -682,6 +682,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(redis_app_rules=["~queue:*", "+CONFIG|get"]),
         ["redis-1: redis_app_rules = '+CONFIG|get'", "can reconfigure the server"],
     ),
+    "a firewall for nobody": (
+        "open-to-all",
+        standalone(firewall_enabled=True, firewall_allow=["192.0.2.7", "0.0.0.0/0"]),
+        ["firewall_allow = '0.0.0.0/0'", "everybody may reach"],
+    ),
     "one password for everything": (
         "users-off",
         without(standalone(redis_acl=False), "redis_admin_password"),
