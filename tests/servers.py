@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import importlib.util
 import platform
@@ -24,6 +25,8 @@ HOST = "127.0.0.1"
 READY_WAIT = 20.0
 SERVICE = "mymaster"
 SLOTS = 16384
+# More than one test uses; a keeper that falls out is closed.
+_KEEPERS: collections.deque[socket.socket] = collections.deque(maxlen=200)
 
 RedisServerFactory = Callable[..., "RedisServer"]
 MakeFolder = Callable[[str], Path]
@@ -183,18 +186,15 @@ class Farm:
 
     def _start(self, lines: list[str], password: str, *mode: str) -> RedisServer:
         folder = self._make_folder("redis")
-        # A free port may be taken again before the server binds it, so try a few.
-        for _ in range(5):
-            port = free_port()
-            config = folder / f"{port}.conf"
-            config.touch(mode=0o600)
-            config.write_text("\n".join([f"bind {HOST}", f"port {port}", f"dir {folder}", *lines]) + "\n")
-            server = RedisServer(port, password, config, self._binary, mode)
-            self.servers.append(server)
-            if server.wait_until_ready():
-                return server
-            server.stop()
-        raise RuntimeError(f"no server became ready: {(folder / 'log').read_text()}")
+        port = free_port()
+        config = folder / f"{port}.conf"
+        config.touch(mode=0o600)
+        config.write_text("\n".join([f"bind {HOST}", f"port {port}", f"dir {folder}", *lines]) + "\n")
+        server = RedisServer(port, password, config, self._binary, mode)
+        self.servers.append(server)
+        if not server.wait_until_ready():
+            raise RuntimeError(f"the server did not become ready: {(folder / 'log').read_text()}")
+        return server
 
 
 def is_whole(node: RedisServer, primaries: int, replicas: int) -> bool:
@@ -219,10 +219,17 @@ def wait_for(condition: Callable[[], object], seconds: float = READY_WAIT) -> bo
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that no other test is given, also while the server that had it is stopped.
+
+    Its socket stays bound without listening: clients are refused, Linux gives the port to nobody who asks for any free
+    one, and lets a server have it that sets SO_REUSEADDR, as Redis and Python's servers do.
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind((HOST, 0))
+    _KEEPERS.append(keeper)
+    port: int = keeper.getsockname()[1]
+    return port
 
 
 def _quote(text: str) -> str:
