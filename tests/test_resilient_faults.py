@@ -929,19 +929,21 @@ def test_a_leader_that_returns_is_not_held_against_its_past(farm: Farm) -> None:
     def leads(server: RedisServer) -> bool:
         return bool(cache._client.topology.leader.name == f"127.0.0.1:{server.port}")
 
-    def role() -> str:
-        return str(servers[0].client().info("replication")["role"])
+    def returned() -> bool:
+        """Ask for a failover, again where one was given up, as on a machine that is late; but not for one more."""
+        watched = farm.servers[-1].ask("SENTINEL MASTERS")[SERVICE]
+        if watched["port"] == servers[1].port and "failover_in_progress" not in watched["flags"]:
+            farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE)
+        return leads(servers[0])
 
     with Load(cache) as load:
         assert wait_for(lambda: load.done > 200)
         servers[0].stop()
         assert wait_for(lambda: leads(servers[1]))
         servers[0].start()
-        # Sentinel demotes one that came back after ten seconds, and later where it has much to do.
-        assert wait_for(lambda: role() == "slave", 60)
-        # A failover on a machine that is late is given up, and has to be asked for again.
-        assert wait_for(lambda: role() == "master" or not farm.servers[-1].ask("SENTINEL FAILOVER", SERVICE), 60)
-        assert wait_for(lambda: leads(servers[0]), 60)
+        # As Sentinel does with one that came back, after ten seconds or more.
+        assert wait_for(lambda: servers[0].client().replicaof(servers[1].host, str(servers[1].port)))
+        assert wait_for(returned, 60)
         before = load.done
         assert wait_for(lambda: load.done > before + 500)
     assert load.errors == []
