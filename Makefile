@@ -85,7 +85,7 @@ test: dev ## Run the linters, the unit tests and every Molecule scenario
 	python molecule/run.py
 
 test-unit: dev ## Run the unit tests, which need no Docker
-	pytest --numprocesses=5
+	pytest --numprocesses=5 --dist=worksteal
 
 test-%: dev
 	python molecule/run.py $*

@@ -1060,10 +1060,10 @@ def test_a_host_in_two_deployments_is_refused(host: str, own: str, other: str) -
 def test_two_hundred_hosts_take_no_time() -> None:
     one = given("replication", 200, redis_maxmemory="1gb", redis_config={"hz": 20}, postgres_port=1)
     options()
-    began = time.perf_counter()
+    began = time.process_time()
     assert found_in(one) == []
-    # The promise is 50 ms; a busy machine may take a few times as long.
-    assert time.perf_counter() - began < 0.5
+    # The promise is 50 ms; a slow machine may take a few times as long.
+    assert time.process_time() - began < 0.5
 
 
 def found_in(one: Given) -> list[Problem]:
