@@ -15,6 +15,7 @@ RULES = (
     Rule("weak-secret", rules_words.secrets_weak),
     Rule("unwritable-secret", rules_words.secrets_unwritable),
     Rule("secret-in-the-open", rules_words.secrets_in_the_open, WARNING),
+    Rule("secret-in-environment", rules_words.secrets_in_environment, WARNING),
     Rule("directive", rules_words.directives),
     Rule("empty-group", rules_servers.empty_groups),
     Rule("two-deployments", rules_servers.two_deployments),

@@ -31,6 +31,13 @@ DANGERS = {
 VARIETY = 5
 COMMON = re.compile(r"(changeme|change_me|foobared|password|passw0rd|secret|letmein|admin|redis|123456)+", re.I)
 
+# What a variable of the environment is called that holds a secret itself, and not the name of a file with one.
+SECRET_NAME = re.compile(
+    r".*(PASSWORD|PASSWD|SECRET|TOKENS?(?=_|$)|CREDENTIALS?|API_?KEY|PRIVATE_?KEY)(?!.*_(FILE|PATH|DIR|URL)$).*", re.I
+)
+# A URL with a password.
+SECRET_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@]*:[^/@]+@.*", re.I | re.S)
+
 
 def may_be_ours(name: str) -> bool:
     """Tell whether a variable is one of ours, or was perhaps meant to be."""
@@ -156,6 +163,19 @@ def secrets_in_the_open(inventory: Inventory) -> Iterator[Finding]:
     """Whoever reads the repository has it."""
     for path, name in inventory.plain_secrets:
         yield Finding(path, name, NOTHING, "a secret lies in this file as it is", "put it in an Ansible Vault file")
+
+
+def secrets_in_environment(inventory: Inventory) -> Iterator[Finding]:
+    """The variables of a process are in the unit's file and in manage.py, which everybody on the host may read."""
+    for host, variables in inventory.variables.items():
+        given = variables.get("django_app_environment")
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if not isinstance(value, str):
+                continue
+            if (value and SECRET_NAME.fullmatch(str(name))) or SECRET_URL.fullmatch(value):
+                wrong = "it looks like a secret, and everybody on the host may read the variables"
+                fix = "put it in django_app_settings, best from Ansible Vault"
+                yield Finding(host, f"django_app_environment.{name}", NOTHING, wrong, fix)
 
 
 def directives(inventory: Inventory) -> Iterator[Finding]:

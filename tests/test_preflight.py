@@ -211,6 +211,15 @@ RIGHT: dict[str, Given] = {
         firewall_monitoring=["192.0.2.8"],
         firewall_web=["0.0.0.0/0"],
     ),
+    "an environment": standalone(
+        django_app_environment={
+            "DB_PASSWORD_FILE": "/run/secrets/db",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PASSWORD_RESET_TIMEOUT": 3600,
+            "API_URL": "https://api.example.com/v1",
+            "CLIENT_SECRET": "",
+        }
+    ),
     "web servers": standalone(django_app_proxies=["192.0.2.9", "2001:db8::/64"]),
     "web servers of an older Django": standalone(django_app_proxies=["192.0.2.9"], django_app_django_version="4.2"),
     "another backend": caches("127.0.0.1:11211", "django.core.cache.backends.memcached.PyMemcacheCache"),
@@ -686,6 +695,16 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         "open-to-all",
         standalone(firewall_enabled=True, firewall_allow=["192.0.2.7", "0.0.0.0/0"]),
         ["firewall_allow = '0.0.0.0/0'", "everybody may reach"],
+    ),
+    "a secret in the environment": (
+        "secret-in-environment",
+        standalone(django_app_environment={"DB_PASSWORD": "hunter2hunter2"}),
+        ["django_app_environment.DB_PASSWORD:", "looks like a secret", "django_app_settings"],
+    ),
+    "a secret in a URL of the environment": (
+        "secret-in-environment",
+        standalone(django_app_environment={"DATABASE_URL": "postgres://shop:hunter2hunter2@db/shop"}),
+        ["django_app_environment.DATABASE_URL:"],
     ),
     "one password for everything": (
         "users-off",

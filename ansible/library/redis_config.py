@@ -354,10 +354,12 @@ def main() -> None:
             with throwaway({**params, "content": content}) as trial:
                 found = compare(params, trial)
         except RedisError as error:
-            module.fail_json(msg=f"the server on {place} does not say what it has, and nothing was changed: {error}")
+            module.fail_json(
+                msg=f"the server on {place} does not say what it has, and its configuration is as it was: {error}"
+            )
         except (ConfigError, KeyError, OSError) as error:
             module.fail_json(
-                msg=f"{params['program']} does not take the configuration of {place}, and nothing was changed: {error}"
+                msg=f"{params['program']} does not take the configuration of {place}, which is as it was: {error}"
             )
 
     changed = before != params["content"]
