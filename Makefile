@@ -93,7 +93,7 @@ test-%: dev
 bench: dev ## Measure the cache clients against each other
 	python bench/run.py $(ARGS)
 
-docs: dev ## Write the table of variables in README.md
+docs: dev ## Write the pages of the variables and of the rules
 	python docs/generate.py
 
 lint: dev ## Run the linters and the type checker

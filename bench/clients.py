@@ -12,8 +12,8 @@ from django.core.cache import caches
 
 from tls import TLS
 
-# As the issue has it: the options of the built-in client that this project began with.
-SEED = {
+# Options that projects give Django's own client.
+TYPICAL = {
     "db": 1,
     "max_connections": 2**12,
     "socket_connect_timeout": 3.5,
@@ -49,7 +49,7 @@ class RawClient:
 
     def __init__(self, port: int) -> None:
         # redis-py's types know no arguments that come together.
-        options: dict[str, Any] = SEED
+        options: dict[str, Any] = TYPICAL
         self._redis = redis.Redis(port=port, **options)
 
     def get(self, key: str) -> Any:
@@ -99,11 +99,11 @@ def set_up_django(url: str, socket: Path, tls: TLS | None) -> list[str]:
 def _entries(url: str, socket: Path, tls: TLS | None) -> dict[str, dict[str, Any]]:
     """Return each alias with its entry of CACHES."""
     ours: dict[str, Any] = {"BACKEND": "cachestack.resilient.RedisCache", "LOCATION": url, "OPTIONS": {"db": 1}}
-    pool = {name: value for name, value in SEED.items() if name != "db"}
+    pool = {name: value for name, value in TYPICAL.items() if name != "db"}
     builtin: dict[str, Any] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": url,
-        "OPTIONS": SEED,
+        "OPTIONS": TYPICAL,
     }
     entries: dict[str, dict[str, Any]] = {
         # Django wants an alias of this name.
@@ -114,7 +114,7 @@ def _entries(url: str, socket: Path, tls: TLS | None) -> dict[str, dict[str, Any
         UNIX: {**ours, "LOCATION": f"unix://{socket}"},
         DJANGO_REDIS: {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": f"{url}/{SEED['db']}",
+            "LOCATION": f"{url}/{TYPICAL['db']}",
             "OPTIONS": {"CONNECTION_POOL_KWARGS": pool},
         },
         LOCMEM: {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},

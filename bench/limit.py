@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from clients import SEED
+from clients import TYPICAL
 from measuring import Case, Slice
 
 PROGRAMS = ("redis-benchmark", "valkey-benchmark")
@@ -29,7 +29,7 @@ class Limit:
         A slice takes about so many `seconds`.
         """
         self._program, self._environment = _find(folder)
-        self._options = ["-h", "127.0.0.1", "-p", str(port), "--dbnum", str(SEED["db"]), "--csv"]
+        self._options = ["-h", "127.0.0.1", "-p", str(port), "--dbnum", str(TYPICAL["db"]), "--csv"]
         self._seconds = seconds
         self._rates: dict[Case, float] = {}
 

@@ -1,4 +1,4 @@
-"""Write the README's tables of variables and the list of the rules; with --check, say whether they are stale.
+"""Write the pages of the variables and of the rules; with --check, say whether they are stale.
 
 python docs/generate.py [--check]
 """
@@ -20,9 +20,8 @@ from preflight import facts, rules
 from preflight.problems import ERROR, PAGE, Rule
 
 PROJECT = Path(__file__).resolve().parent.parent
-README = PROJECT / "README.md"
+VARIABLES = PROJECT / "docs" / "variables.md"
 RULES = PROJECT / PAGE
-START, END = "<!-- variables:start -->", "<!-- variables:end -->"
 
 # In the order in which people need them; further roles follow by name.
 ORDER = ("cache", "redis", "django_app", "service", "summary")
@@ -34,7 +33,7 @@ FOR_PEOPLE = {
 
 
 class DocsError(Exception):
-    """The README or a role lacks what the tables need; the text says what."""
+    """A role lacks what the tables need; the text says what."""
 
 
 def specs(roles: Path = PROJECT / "roles") -> dict[str, dict[str, dict[str, Any]]]:
@@ -85,20 +84,19 @@ def _code(value: Any) -> str:
     return f"`{text.removesuffix('...' + chr(10)).strip()}`"
 
 
-def section() -> str:
+def variables_page() -> str:
     """All tables, a heading above each."""
-    return "\n\n".join(f"### Role `{role}`\n\n{table(options)}" for role, options in specs().items())
-
-
-def updated(text: str) -> str:
-    """The README's text with new tables between its markers. Raises DocsError if it has not each marker once."""
-    for marker in (START, END):
-        if text.count(marker) != 1:
-            raise DocsError(f"README.md must have the line {marker} once, and has it {text.count(marker)} times")
-    before, _, rest = text.partition(START)
-    if END not in rest:
-        raise DocsError(f"README.md must have {START} above {END}")
-    return f"{before}{START}\n\n{section()}\n\n{END}{rest.partition(END)[2]}"
+    tables = (f"## Role `{role}`\n\n{table(options)}\n" for role, options in specs().items())
+    return "\n".join(
+        [
+            "# Variables",
+            "",
+            "Written by `python docs/generate.py` from the roles' `argument_specs`. An inventory may set each of them;",
+            "what goes with what is in [the rules](rules.md).",
+            "",
+            *tables,
+        ]
+    )
 
 
 def rules_page() -> str:
@@ -132,15 +130,14 @@ def _explained(table: tuple[Rule, ...]) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None, readme: Path = README, page: Path = RULES) -> int:
+def main(arguments: list[str] | None = None, variables: Path = VARIABLES, rules_path: Path = RULES) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Write the tables of variables, and the list of the rules.")
+    parser = argparse.ArgumentParser(description="Write the pages of the variables and of the rules.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     check = parser.parse_args(arguments).check
     try:
-        old = readme.read_text("utf-8")
-        wanted = {readme: updated(old), page: rules_page()}
-    except (DocsError, FileNotFoundError) as error:
+        wanted = {variables: variables_page(), rules_path: rules_page()}
+    except DocsError as error:
         print(f"docs/generate.py: {error}", file=sys.stderr)
         return 2
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]

@@ -1,7 +1,8 @@
-"""The README's tables of variables are those of the roles, and the list of rules is that of the preflight."""
+"""The pages of the variables and of the rules are fresh; what README names is there."""
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,26 +13,25 @@ from conftest import PROJECT
 
 # Not a package: a script that lies beside what it documents.
 generate = SimpleNamespace(**runpy.run_path(str(PROJECT / "docs" / "generate.py"), run_name="generate"))
+TEXTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 
 @pytest.fixture
-def readme(tmp_path: Path) -> Path:
-    """A README whose tables are fresh."""
-    path = tmp_path / "README.md"
-    path.write_text(f"above\n{generate.START}\n{generate.END}\nbelow\n", "utf-8")
-    assert generate.main([], path) == 0
-    return path
+def pages(tmp_path: Path) -> list[Path]:
+    """Fresh ones: variables, rules."""
+    paths = [tmp_path / "variables.md", tmp_path / "rules.md"]
+    assert generate.main([], *paths) == 0
+    return paths
 
 
-def test_the_readme_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pages_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     code = generate.main(["--check"])
     assert (code, capsys.readouterr().err) == (0, "")
 
 
-def test_the_tables_go_between_the_markers(readme: Path) -> None:
-    text = readme.read_text("utf-8")
-    assert text.startswith(f"above\n{generate.START}\n\n### Role `cache`\n\n| variable ")
-    assert text.endswith(f"|\n\n{generate.END}\nbelow\n")
+def test_the_page_of_the_variables(pages: list[Path]) -> None:
+    text = pages[0].read_text("utf-8")
+    assert "\n## Role `cache`\n\n| variable " in text
     assert (
         "| `cache_mode` | `locmem`, `standalone`, `replication`, `sentinel`, `cluster` | `standalone` | Where" in text
     )
@@ -44,41 +44,21 @@ def test_the_tables_go_between_the_markers(readme: Path) -> None:
     assert "| `redis_kernel_settings` | bool | `true` | " in text
 
 
-def test_a_second_run_changes_nothing(readme: Path) -> None:
-    before = readme.read_bytes()
-    assert generate.main([], readme) == 0
-    assert generate.main(["--check"], readme) == 0
-    assert readme.read_bytes() == before
+def test_a_second_run_changes_nothing(pages: list[Path]) -> None:
+    before = [page.read_bytes() for page in pages]
+    assert generate.main([], *pages) == 0
+    assert generate.main(["--check"], *pages) == 0
+    assert [page.read_bytes() for page in pages] == before
 
 
-def test_stale_tables_are_found_and_left_alone(readme: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stale = readme.read_text("utf-8").replace("6379", "6380")
-    readme.write_text(stale, "utf-8")
-    assert generate.main(["--check"], readme) == 1
-    assert "python docs/generate.py" in capsys.readouterr().err
-    assert readme.read_text("utf-8") == stale
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "<!-- variables:start -->",
-        "<!-- variables:end --> <!-- variables:start -->",
-        "<!-- variables:start -->\n" * 2,
-    ],
-)
-def test_a_readme_without_the_markers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(text, "utf-8")
-    assert generate.main([], path) == 2
-    assert "<!-- variables:" in capsys.readouterr().err
-    assert path.read_text("utf-8") == text
-
-
-def test_a_missing_readme_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generate.main(["--check"], tmp_path / "README.md") == 2
-    assert "README.md" in capsys.readouterr().err
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_stale_page_is_found_and_left_alone(
+    pages: list[Path], capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    pages[number].write_text("old", "utf-8")
+    assert generate.main(["--check"], *pages) == 1
+    assert f"{pages[number].name} is stale; run: python docs/generate.py" in capsys.readouterr().err
+    assert pages[number].read_text("utf-8") == "old"
 
 
 def test_a_variable_that_a_role_does_not_have_is_named(tmp_path: Path) -> None:
@@ -101,10 +81,34 @@ def test_the_rules_are_all_listed() -> None:
         assert rule.link == f"docs/rules.md#{rule.id}"
 
 
-def test_a_stale_list_of_rules_is_found(tmp_path: Path, readme: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "rules.md"
-    assert generate.main([], readme, page) == 0
-    assert generate.main(["--check"], readme, page) == 0
-    page.write_text("old", "utf-8")
-    assert generate.main(["--check"], readme, page) == 1
-    assert "rules.md is stale" in capsys.readouterr().err
+def anchors(path: Path) -> set[str]:
+    """What a link can point to in a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_every_link_within_the_project_has_an_end(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    ends = [link.partition("#") for link in links if "://" not in link]
+    broken = [
+        f"{path}#{anchor}"
+        for path, _, anchor in ends
+        if not (end := (page.parent / path if path else page)).exists() or (anchor and anchor not in anchors(end))
+    ]
+    assert broken == []
+
+
+def test_the_table_of_commands_is_the_makefile() -> None:
+    makefile = (PROJECT / "Makefile").read_text("utf-8")
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    explained = set(re.findall(r"^([a-z_]+):.*## ", makefile, re.MULTILINE)) - {"help", "tools", "test"}
+    rows = re.findall(r"^\| (`make .*?) \|", readme, re.MULTILINE)
+    assert {word for row in rows for word in re.findall(r"`make (\w+)`", row)} == explained
+
+
+def test_every_inventory_is_in_its_table() -> None:
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    table = readme.partition("| inventory | what it deploys |")[2].partition("\n\n")[0]
+    inventories = {path.parent.name for path in (PROJECT / "inventories").glob("*/hosts.yml")}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == inventories
