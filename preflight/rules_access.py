@@ -23,7 +23,10 @@ NETWORKS_SINCE = (5, 2)
 
 
 def tls(deployment: Deployment) -> Iterator[Finding]:
-    """Certificates are the user's own, all their files and their authority's on the Django host too, or none is."""
+    """With certificates of your own, every Redis host has all three `redis_tls_*_file`, and Django the authority's.
+
+    Without, no host has any of them.
+    """
     own = ("redis_tls_cert_file", "redis_tls_key_file", "redis_tls_ca_file")
     hosts = [host for host in (*deployment.nodes, *deployment.watching) if deployment.get(host, "redis_tls") is True]
     for host in dict.fromkeys(hosts):

@@ -92,7 +92,7 @@ def _plain_options(deployment: Deployment, found: Any, client: str) -> Iterator[
 
 
 def alias_warnings(deployment: Deployment) -> Iterator[Finding]:
-    """What is taken, and hardly meant."""
+    """The caches work, but hardly as they are meant, such as with sessions that are lost without an error."""
     for host in deployment.apps:
         found, session_alias = _aliases(deployment, host)
         written = deployment.mapping(host, "django_app_caches")
@@ -172,7 +172,7 @@ def caches(deployment: Deployment) -> Iterator[Finding]:
 
 
 def settings(deployment: Deployment) -> Iterator[Finding]:
-    """What makes a deployed site unsafe, or is said in two places."""
+    """DEBUG on a server, any name in ALLOWED_HOSTS, or a setting for which the inventory has a variable."""
     for host in deployment.apps:
         given = deployment.mapping(host, "django_app_settings")
         for name, value in given.items():
