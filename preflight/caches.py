@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from preflight.problems import NOTHING
 from preflight.specs import kind
@@ -138,6 +138,13 @@ def parser(value: Any) -> tuple[str, str] | None:
     return dotted(value)
 
 
+def checking(value: Any) -> tuple[str, str] | None:
+    """Refuse TLS without a look at the certificate, or at the name in it."""
+    if value in (True, "required", "optional"):
+        return None
+    return "whoever is in between could read and forge everything", "remove it; redis_tls brings what is needed"
+
+
 # Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
 CONNECTION: dict[str, Check] = {
     "username": text,
@@ -153,9 +160,9 @@ CONNECTION: dict[str, Check] = {
     "ssl_ca_certs": text,
     "ssl_ca_data": text,
     "ssl_ca_path": text,
-    "ssl_cert_reqs": choice("required", "optional", "none"),
+    "ssl_cert_reqs": checking,
     "ssl_certfile": text,
-    "ssl_check_hostname": boolean,
+    "ssl_check_hostname": checking,
     "ssl_ciphers": text,
     "ssl_keyfile": text,
     "ssl_password": text,
@@ -521,6 +528,10 @@ def _clashes(name: str, urls: list[str], options: Mapping[str, Any], databases: 
             yield Fault(name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with unix://", "remove it")
 
 
+# As redis-py reads booleans in URLs.
+TRUE = ("true", "t", "yes", "y", "1")
+
+
 def url_fault(url: str) -> tuple[str, str] | None:
     """Return what is wrong with the URL of a server."""
     scheme, separator, rest = url.partition("://")
@@ -542,6 +553,9 @@ def url_fault(url: str) -> tuple[str, str] | None:
         return "it has no address or no port", "write redis://address:port"
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         return "its path is no database: redis-py would silently take 0", "write redis://address:port/1"
+    for name, value in parse_qsl(parts.query):
+        if CONNECTION.get(name) is checking and (fault := checking(value.lower() in TRUE or value)):
+            return fault
     return None
 
 

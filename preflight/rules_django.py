@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,11 @@ def names(deployment: Deployment) -> Iterator[Finding]:
         if isinstance(source, str) and source.startswith("/") and not Path(source).is_dir():
             wrong = "there is no such folder on the control machine"
             yield Finding(host, "django_app_src", source, wrong, "write the project's folder, or a git URL")
+        # What is before the @ is a token, or a user with a password.
+        if isinstance(source, str) and re.match(r"https?://[^/]*@", source):
+            wrong = "git would keep what is before the @ in its files, and show it in its arguments"
+            fix = "write a URL of SSH, or have git's credential helper know it"
+            yield Finding(host, "django_app_src", NOTHING, wrong, fix)
         for name in ("django_app_base_settings", "django_app_wsgi"):
             value = deployment.get(host, name)
             if not isinstance(value, str):

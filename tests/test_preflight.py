@@ -706,6 +706,26 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(django_app_environment={"DATABASE_URL": "postgres://shop:hunter2hunter2@db/shop"}),
         ["django_app_environment.DATABASE_URL:"],
     ),
+    "TLS that checks nothing": (
+        "alias",
+        standalone(redis_tls=True, django_app_cache_aliases={"default": {"options": {"ssl_cert_reqs": "none"}}}),
+        ["options.ssl_cert_reqs", "forge everything"],
+    ),
+    "TLS of a URL that checks nothing": (
+        "caches",
+        caches(["rediss://192.0.2.11:6379/1?ssl_check_hostname=No"]),
+        ["forge everything"],
+    ),
+    "a token in a URL": (
+        "python-name",
+        standalone(django_app_src="https://oauth2:hunter2@git.example.com/shop.git"),
+        ["django_app_src:", "what is before the @", "SSH"],
+    ),
+    "a directive that opens the server": (
+        "directive",
+        standalone(redis_config={"bind": "0.0.0.0", "protected-mode": "no", "unixsocketperm": "777"}),
+        ["redis_config.bind", "write redis_bind", "redis_config.protected-mode", "redis_config.unixsocketperm"],
+    ),
     "one password for everything": (
         "users-off",
         without(standalone(redis_acl=False), "redis_admin_password"),

@@ -175,7 +175,9 @@ def test_redis_persists(directives: dict[str, Any], persists: bool) -> None:
     assert redis_persists(directives) is persists
 
 
-@pytest.mark.parametrize("name", ["user", "requirepass", "masterauth", "primaryauth", "TLS-key-file-pass"])
+@pytest.mark.parametrize(
+    "name", ["user", "requirepass", "masterauth", "primaryauth", "TLS-key-file-pass", "sentinel auth-pass shop"]
+)
 def test_what_is_a_secret(name: str) -> None:
     assert redis_has_secrets({"maxmemory": "1mb", name: "x"})
 

@@ -113,6 +113,16 @@ def test_a_directive_that_the_program_does_not_know_is_refused(configure: Config
     assert (tmp_path / "redis.conf").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("requirepass", '"hunter2" "hunter2 twice"'), ("masterauth", '"hunter2" twice')]
+)
+def test_a_refused_line_with_a_secret_is_not_repeated(configure: Configure, name: str, value: str) -> None:
+    message = configure(**{name: value})["msg"]
+    assert f"'{name}" in message
+    assert "***" in message
+    assert "hunter2" not in message
+
+
 def test_a_value_that_the_program_does_not_take_is_refused(configure: Configure) -> None:
     assert "much" in configure(maxmemory="much")["msg"]
 

@@ -185,6 +185,8 @@ STRAY = file("/tmp/x", "0600", secrets=["redis app"], is_log=False)
         ("secrets.files+", STRAY, "/tmp/x (0600 root:redis) has the secret redis app, which does not belong there"),
         ("secrets.files.0.mode", "0644", f"{HOLD} (0644 root:redis) has the secret redis admin, and everybody may"),
         ("secrets.files.0.mode", "0660", "its group may write it"),
+        ("secrets.files.0.group", "users", f"{HOLD} (0640 root:users) has the secret redis admin, and belongs neither"),
+        ("secrets.files.0.owner", "www-data", f"{HOLD} (0640 www-data:redis) has the secret redis admin, and belongs"),
         (
             "secrets.processes+",
             {"pid": 7, "name": "x", "in": "cmdline", "secrets": ["a", "b"]},
@@ -210,6 +212,11 @@ STRAY = file("/tmp/x", "0600", secrets=["redis app"], is_log=False)
         ("listeners+", listener("10.0.0.1", 16379, "redis-6379"), "10.0.0.1:16379, and the inventory does not say so"),
         ("listeners+", listener("127.0.0.1", 7000, "redis-6379"), "tcp 127.0.0.1:7000, and the inventory does not say"),
         ("listeners+", listener("10.0.0.1", 6379, "redis-6379", protocol="udp"), "listens on udp 10.0.0.1:6379"),
+        (
+            "listeners+",
+            listener("127.0.0.1", 6379, "redis-server"),
+            "tcp 127.0.0.1:6379, and the inventory does not say",
+        ),
         ("listeners+", listener("::", 9121, "", "prometheus-redi"), "(prometheus-redi) listens on tcp [::]:9121"),
         (
             "listeners+",
@@ -245,6 +252,7 @@ STRAY = file("/tmp/x", "0600", secrets=["redis app"], is_log=False)
         ("servers.0.error", "WRONGPASS", "could not be asked further: WRONGPASS"),
         ("servers.0.users.0.is_on", True, "the user default is on, and the inventory does not know it"),
         ("servers.0.users+", user("eve"), "the user eve is on, and the inventory does not know it"),
+        ("servers.0.users.1.passwords", 2, "the user admin has 2 passwords, and so the former one still opens it"),
         ("servers.0.users.2.needs_none", True, "the user app needs no password"),
         (
             "servers.0.users.2.more",
@@ -302,6 +310,34 @@ def test_djangos_own_checks_that_could_not_be_run(hostvars: dict[str, Any]) -> N
     assert judged(hostvars)["faults"] == []
 
 
+def test_djangos_own_checks_where_https_is_left_to_the_project(hostvars: dict[str, Any]) -> None:
+    hostvars["app-1"]["django_app_described"]["https"] = False
+    text = "?: (security.W004) x\n?: (security.W018) y"
+    hostvars["app-1"]["django_app_checked"] = {"rc": 1, "stderr": text}
+    found = judged(hostvars)
+    assert [text.partition(";")[0] for text in found["faults"]] == ["app-1: manage.py check --deploy: security.W018"]
+    assert [text.partition(";")[0] for text in found["notes"]] == ["app-1: manage.py check --deploy: security.W004"]
+
+
+def test_a_service_that_does_not_run_says_nothing_of_who_owns_files(hostvars: dict[str, Any]) -> None:
+    said = hostvars["redis-1"]["security_probed"]
+    said["services"][0] = {"name": "redis-6379", "pid": 0}
+    said["secrets"]["files"][0]["group"] = "valkey"
+    (found,) = judged(hostvars)["faults"]
+    assert "does not run" in found
+
+
+def test_an_exporter_and_a_firewall(hostvars: dict[str, Any]) -> None:
+    redis = hostvars["redis-1"]
+    for exporter, firewall in (({"heard": 0}, {"rc": 0}), ({"skipped": True}, {"skipped": True})):
+        redis |= {"redis_exporter_probed": exporter, "firewall_compared": firewall}
+        assert judged(hostvars)["faults"] == []
+    redis |= {"redis_exporter_probed": {"failed": False, "msg": "it logs in"}, "firewall_compared": {"rc": 1}}
+    exporter_fault, firewall_fault = judged(hostvars)["faults"]
+    assert exporter_fault == "redis-1: the exporter: it logs in; run site.yml"
+    assert firewall_fault.startswith("redis-1: the firewall's rules that run are not those of its file; ")
+
+
 def test_a_fault_in_several_places_is_said_once(hostvars: dict[str, Any]) -> None:
     hostvars["redis-2"] = copy.deepcopy(hostvars["redis-1"])
     hostvars["redis-2"]["security_probed"]["machine"] = "three"
@@ -354,7 +390,6 @@ def test_a_cluster(hostvars: dict[str, Any]) -> None:
         ("is_root", False, "did not run as root"),
         ("packages.0.age_days", 8, "newer packages for more than 7 days"),
         ("packages.0.age_days", None, "newer packages for more than 7 days"),
-        ("servers.0.users.1.passwords", 2, "the user admin has 2 passwords"),
     ],
 )
 def test_notes(hostvars: dict[str, Any], path: str, value: Any, note: str) -> None:

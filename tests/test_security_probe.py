@@ -248,8 +248,12 @@ def test_files_that_vanish_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_unchecked_tls(tmp_path: Path) -> None:
     path = tmp_path / "settings.py"
     lines = ['"ssl_cert_reqs": "none",', "ssl_cert_reqs=None", "verify = ssl.CERT_NONE", '"ssl_check_hostname": False']
+    lines += ['"KEY#1": "rediss://h?ssl_cert_reqs=none"', '"rediss://h?ssl_check_hostname=no"']
     path.write_text("\n".join([*lines, '"ssl_cert_reqs": "required",', "# ssl.CERT_NONE", "x = None"]))
-    assert [one["line"] for one in security_probe.unchecked_tls(str(path))] == [1, 2, 3, 4]
+    assert [one["line"] for one in security_probe.unchecked_tls(str(path))] == [1, 2, 3, 4, 5, 6]
+    # What is no Python is looked at as it is.
+    path.write_text("(ssl.CERT_NONE")
+    assert [one["line"] for one in security_probe.unchecked_tls(str(path))] == [1]
     assert security_probe.unchecked_tls("/absent") == []
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SECRET = re.compile(r"user$|.*(pass|auth)$")
+SECRET = re.compile(r"user$|.*(pass|passwd|password|auth)$|sentinel .*-pass\b")
 
 
 def redis_conf(directives: Mapping[str, Any]) -> str:

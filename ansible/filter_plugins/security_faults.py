@@ -26,12 +26,17 @@ KINDS = re.compile(r"redis|valkey|sentinel|gunicorn|prometheus-redi")
 WILDCARDS = ("0.0.0.0", "::")
 # What binds may say beside addresses.
 NAMED = {"*": WILDCARDS, "localhost": ("127.0.0.1", "::1")}
+# Units of packages whose programs the bundle runs under units of its own.
+PACKAGED = {"redis-server", "redis-sentinel", "valkey-server", "valkey-sentinel", "prometheus-redis-exporter"}
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 # Groups whose members are root sooner or later, or read what is not theirs.
 MIGHTY_GROUPS = {"root", "adm", "disk", "docker", "kmem", "lxd", "shadow", "sudo", "systemd-journal", "wheel"}
 # The worst score of systemd-analyze, and that of a systemd that does not know all of the sandbox.
 EXPOSURE, OLD_EXPOSURE, NEW_SYSTEMD = 1.5, 4.5, 250
 LEAST_DAYS = 30
+# What Django's checks say of HTTPS, which a project may leave to the web server in front.
+# https://docs.djangoproject.com/en/stable/ref/checks/#security
+HTTPS_CHECKS = {f"security.W{number:03}" for number in (4, 5, 8, 10, 11, 12, 15, 16, 17, 21)}
 LISTS_DAYS = 7
 NEW_TLS = ("TLSv1_2", "TLSv1_3")
 REFUSALS = ("NOAUTH", "DENIED")
@@ -164,7 +169,7 @@ def _judge(hostvars: Mapping[str, Any], name: str, machine: Sequence[str]) -> Ju
     described = [one for one in described if one]
     if not probed["is_root"] and own["service_described"]["manager"] == "systemd":
         yield NOTE, "the probe did not run as root and has not seen everything; use become"
-    yield from _secret_faults(probed["secrets"], described)
+    yield from _secret_faults(probed["secrets"], described, _owners(hostvars, machine))
     for service in probed["services"]:
         yield from _service_faults(service, probed["systemd"])
     yield from _listener_faults(probed["listeners"], described)
@@ -179,15 +184,51 @@ def _judge(hostvars: Mapping[str, Any], name: str, machine: Sequence[str]) -> Ju
         yield from _server_faults(server, _described(own, role))
     for page in probed["pages"]:
         yield from _page_faults(page, _described(own, APP))
-    checked = own.get("django_app_checked") or {"skipped": True}
+    yield from _django_faults(own.get("django_app_checked") or {}, _described(own, APP))
+    yield from _asked_faults(own)
+
+
+def _owners(hostvars: Mapping[str, Any], machine: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The users and groups to which files with secrets may belong on a machine; none where nobody can say."""
+    services = [service for name in machine for service in hostvars[name]["security_probed"].get("services", ())]
+    # One that does not run has no user, and is a fault of its own.
+    if not services or not all(service["pid"] for service in services):
+        return set(), set()
+    groups = {group for service in services for group in service["groups"]}
+    return {"root", *(service["user"] for service in services)}, {"root", *groups}
+
+
+def _django_faults(checked: Mapping[str, Any], app: Mapping[str, Any]) -> Judged:
     # One that could not even be run has no code at all.
-    if not checked.get("skipped") and checked.get("rc") != 0:
-        # Nothing but the names of what is wrong: settings may be in the text.
-        names = sorted(set(re.findall(r"\b\w+\.[EW]\d+", checked.get("stderr", "")))) or ["it fails"]
-        yield FAULT, f"manage.py check --deploy: {', '.join(names)}; see django_app_https and django_app_settings"
+    if not checked or checked.get("skipped") or checked.get("rc") == 0:
+        return
+    # Nothing but the names of what is wrong: settings may be in the text.
+    names = sorted(set(re.findall(r"\b\w+\.[EW]\d+", checked.get("stderr", "")))) or ["it fails"]
+    left = [name for name in names if name in HTTPS_CHECKS and not app.get("https", True)]
+    if left:
+        yield NOTE, f"manage.py check --deploy: {', '.join(left)}; with django_app_https: false your settings say so"
+    if wrong := [name for name in names if name not in left]:
+        yield FAULT, f"manage.py check --deploy: {', '.join(wrong)}; see django_app_https and django_app_settings"
 
 
-def _secret_faults(secrets: Mapping[str, Any], described: Sequence[Mapping[str, Any]]) -> Judged:
+def _asked_faults(own: Mapping[str, Any]) -> Judged:
+    """What the exporter and the firewall of a host said, if they were asked."""
+    exporter, firewall = own.get("redis_exporter_probed") or {}, own.get("firewall_compared") or {}
+    if exporter and not exporter.get("skipped") and "heard" not in exporter:
+        yield FAULT, f"the exporter: {exporter.get('msg', 'it could not be asked')}; run site.yml"
+    if firewall.get("rc", 0) != 0:
+        yield (
+            FAULT,
+            "the firewall's rules that run are not those of its file; run site.yml, and find out who changes them",
+        )
+
+
+def _secret_faults(
+    secrets: Mapping[str, Any],
+    described: Sequence[Mapping[str, Any]],
+    owners: tuple[set[str], set[str]] = (set(), set()),
+) -> Judged:
+    users, groups = owners
     holders = [pattern for one in described for pattern in one.get("holds", ())]
     for name in secrets["short"]:
         yield FAULT, f"the secret {name} has fewer than 8 characters; make a new one with `make secret`"
@@ -202,6 +243,11 @@ def _secret_faults(secrets: Mapping[str, Any], described: Sequence[Mapping[str, 
             yield FAULT, f"{what}, and everybody may open it; run site.yml, and change that secret"
         elif mode & 0o020:
             yield FAULT, f"{what}, and its group may write it; run site.yml"
+        elif users and (file["owner"] not in users or (mode & 0o070 and file["group"] not in groups)):
+            yield (
+                FAULT,
+                f"{what}, and belongs neither to root nor to a service; run site.yml, and change that secret",
+            )
     for process in secrets["processes"]:
         where = "its arguments, which everybody sees" if process["in"] == "cmdline" else "its environment"
         yield (
@@ -265,7 +311,9 @@ def _listener_faults(listeners: Sequence[Mapping[str, Any]], described: Sequence
         if is_expected and one["protocol"] == "tcp":
             if is_wild:
                 yield NOTE, f"{owner} listens on every address, {place}, as the inventory says; rather name one"
-        elif one["unit"] in services or (KINDS.match(one["process"]) and not _is_loopback(one["address"])):
+        elif one["unit"] in services or (
+            KINDS.match(one["process"]) and (one["unit"] in PACKAGED or not _is_loopback(one["address"]))
+        ):
             why = "on every address" if is_wild else "and the inventory does not say so"
             yield FAULT, f"{owner} ({one['process']}) listens on {place}, {why}; bind it, or stop it"
         elif one["port"] in {port for _, port in expected} and one["protocol"] == "tcp" and is_wild:
@@ -383,7 +431,7 @@ def _user_faults(server: Mapping[str, Any], place: str) -> Judged:
             yield FAULT, f"{place}: the user {name} needs no password; run site.yml"
         if user["passwords"] > 1:
             text = f"the user {name} has {user['passwords']} passwords"
-            yield NOTE, f"{place}: {text}; run site.yml when all its clients have the new one"
+            yield FAULT, f"{place}: {text}, and so the former one still opens it; run the whole of site.yml"
         if user["more"]:
             text = f"the user {name} has rules that the inventory does not give it: {' '.join(user['more'])}"
             yield FAULT, f"{place}: {text}; run site.yml"

@@ -91,7 +91,9 @@ BY_TEXT = {"port", "tls-port", "unixsocket", "unixsocketperm", "cluster-enabled"
 AT_START = {"port", "tls-port", "unixsocket", "replica-announce-ip", "replica-announce-port", "dir"}
 NEEDS_REPLICAS = "min-replicas-to-write"
 # What nobody shall see in a diff.
-SECRET = re.compile(r"user$|.*(pass|auth)$")
+SECRET = re.compile(r"user$|.*(pass|passwd|password|auth)$|sentinel .*-pass\b")
+# The start of a line of the configuration that has one, as the program repeats it.
+SECRET_LINE = re.compile(r"'(user \S+|(?:sentinel )?\S*(?:pass|auth)\S*) .*'")
 
 
 class ConfigError(Exception):
@@ -173,7 +175,7 @@ def _complaint(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for index, line in enumerate(lines):
         if "FATAL CONFIG FILE ERROR" in line:
-            return "; ".join(lines[index + 1 : index + 4])
+            return "; ".join(SECRET_LINE.sub(r"'\1 ***'", line) for line in lines[index + 1 : index + 4])
     return lines[-1] if lines else ""
 
 

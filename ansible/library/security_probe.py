@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import time
+import tokenize
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -157,7 +158,7 @@ SERVER: dict[str, Any] = {
 }
 FOLDERS = ["/etc", "/srv", "/opt", "/home", "/root", "/var", "/tmp", "/run", "/dev/shm", "/usr/local"]
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-UNCHECKED_TLS = re.compile(r"CERT_NONE|ssl_cert_reqs\W+(none|false|0)\b|check_hostname\W+false", re.I)
+UNCHECKED_TLS = re.compile(r"CERT_NONE|ssl_cert_reqs\W+(none|false|0)\b|check_hostname\W+(false|f|no?|0)\b", re.I)
 INSIDE = re.compile(rb"rediss?://|DEBUG = True|Traceback \(most recent|requirepass|masterauth", re.I)
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 # The most of a page that is looked at.
@@ -280,11 +281,19 @@ def existing(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 def unchecked_tls(path: str) -> list[dict[str, Any]]:
     """The lines of a Python file that tell TLS to check nothing."""
-    lines = enumerate(text_of(path).splitlines(), 1)
+    lines = text_of(path).splitlines()
+    try:
+        tokens = list(tokenize.generate_tokens(iter([f"{line}\n" for line in lines]).__next__))
+    except (tokenize.TokenError, SyntaxError):
+        tokens = []  # Then comments count as well.
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
     return [
         {"path": path, "line": number, "text": found.group()}
-        for number, line in lines
-        for found in [UNCHECKED_TLS.search(line.partition("#")[0])]
+        for number, line in enumerate(lines, 1)
+        for found in [UNCHECKED_TLS.search(line)]
         if found
     ]
 
