@@ -138,11 +138,13 @@ def parser(value: Any) -> tuple[str, str] | None:
     return dotted(value)
 
 
-def checking(value: Any) -> tuple[str, str] | None:
-    """Refuse TLS without a look at the certificate, or at the name in it."""
-    if value in (True, "required", "optional"):
-        return None
-    return "whoever is in between could read and forge everything", "remove it; redis_tls brings what is needed"
+# Of TLS without a look at the certificate, or at the name in it.
+UNCHECKED_TLS = "whoever is in between could read and forge everything", "remove it; redis_tls brings what is needed"
+
+
+def checking(check: Check) -> Check:
+    """Refuse what makes TLS check nothing, and of other values those that ``check`` refuses."""
+    return lambda value: UNCHECKED_TLS if value is False or value == "none" else check(value)
 
 
 # Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
@@ -160,9 +162,9 @@ CONNECTION: dict[str, Check] = {
     "ssl_ca_certs": text,
     "ssl_ca_data": text,
     "ssl_ca_path": text,
-    "ssl_cert_reqs": checking,
+    "ssl_cert_reqs": checking(choice("required", "optional")),
     "ssl_certfile": text,
-    "ssl_check_hostname": checking,
+    "ssl_check_hostname": checking(boolean),
     "ssl_ciphers": text,
     "ssl_keyfile": text,
     "ssl_password": text,
@@ -528,8 +530,8 @@ def _clashes(name: str, urls: list[str], options: Mapping[str, Any], databases: 
             yield Fault(name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with unix://", "remove it")
 
 
-# As redis-py reads booleans in URLs.
-TRUE = ("true", "t", "yes", "y", "1")
+# What makes TLS check nothing when it stands in a URL, as redis-py reads it there.
+UNCHECKED_IN_URL = {"ssl_cert_reqs": ("none",), "ssl_check_hostname": ("0", "f", "false", "n", "no")}
 
 
 def url_fault(url: str) -> tuple[str, str] | None:
@@ -554,8 +556,8 @@ def url_fault(url: str) -> tuple[str, str] | None:
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         return "its path is no database: redis-py would silently take 0", "write redis://address:port/1"
     for name, value in parse_qsl(parts.query):
-        if CONNECTION.get(name) is checking and (fault := checking(value.lower() in TRUE or value)):
-            return fault
+        if value.lower() in UNCHECKED_IN_URL.get(name, ()):
+            return UNCHECKED_TLS
     return None
 
 

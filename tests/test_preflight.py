@@ -711,6 +711,16 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(redis_tls=True, django_app_cache_aliases={"default": {"options": {"ssl_cert_reqs": "none"}}}),
         ["options.ssl_cert_reqs", "forge everything"],
     ),
+    "TLS that checks in a way of its own": (
+        "alias",
+        standalone(
+            redis_tls=True,
+            django_app_cache_aliases={
+                "default": {"options": {"ssl_cert_reqs": True, "ssl_check_hostname": "required"}}
+            },
+        ),
+        ["options.ssl_cert_reqs", "options.ssl_check_hostname"],
+    ),
     "TLS of a URL that checks nothing": (
         "caches",
         caches(["rediss://192.0.2.11:6379/1?ssl_check_hostname=No"]),

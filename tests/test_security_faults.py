@@ -332,6 +332,9 @@ def test_an_exporter_and_a_firewall(hostvars: dict[str, Any]) -> None:
     for exporter, firewall in (({"heard": 0}, {"rc": 0}), ({"skipped": True}, {"skipped": True})):
         redis |= {"redis_exporter_probed": exporter, "firewall_compared": firewall}
         assert judged(hostvars)["faults"] == []
+    # A comparison that could not be run has no code.
+    redis["firewall_compared"] = {"failed": False, "msg": "no such user"}
+    assert len(judged(hostvars)["faults"]) == 1
     redis |= {"redis_exporter_probed": {"failed": False, "msg": "it logs in"}, "firewall_compared": {"rc": 1}}
     exporter_fault, firewall_fault = judged(hostvars)["faults"]
     assert exporter_fault == "redis-1: the exporter: it logs in; run site.yml"

@@ -198,9 +198,14 @@ def _owners(hostvars: Mapping[str, Any], machine: Sequence[str]) -> tuple[set[st
     return {"root", *(service["user"] for service in services)}, {"root", *groups}
 
 
+def _was_asked(result: Mapping[str, Any]) -> bool:
+    """Whether a registered result is of a task that ran, or was to run and could not."""
+    return bool(result) and not result.get("skipped")
+
+
 def _django_faults(checked: Mapping[str, Any], app: Mapping[str, Any]) -> Judged:
     # One that could not even be run has no code at all.
-    if not checked or checked.get("skipped") or checked.get("rc") == 0:
+    if not _was_asked(checked) or checked.get("rc") == 0:
         return
     # Nothing but the names of what is wrong: settings may be in the text.
     names = sorted(set(re.findall(r"\b\w+\.[EW]\d+", checked.get("stderr", "")))) or ["it fails"]
@@ -214,9 +219,9 @@ def _django_faults(checked: Mapping[str, Any], app: Mapping[str, Any]) -> Judged
 def _asked_faults(own: Mapping[str, Any]) -> Judged:
     """What the exporter and the firewall of a host said, if they were asked."""
     exporter, firewall = own.get("redis_exporter_probed") or {}, own.get("firewall_compared") or {}
-    if exporter and not exporter.get("skipped") and "heard" not in exporter:
+    if _was_asked(exporter) and "heard" not in exporter:
         yield FAULT, f"the exporter: {exporter.get('msg', 'it could not be asked')}; run site.yml"
-    if firewall.get("rc", 0) != 0:
+    if _was_asked(firewall) and firewall.get("rc") != 0:
         yield (
             FAULT,
             "the firewall's rules that run are not those of its file; run site.yml, and find out who changes them",
