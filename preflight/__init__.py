@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 # The filters lie where Ansible wants them, outside of any package.
-sys.path.append(str(Path(__file__).resolve().parent.parent / "ansible" / "filter_plugins"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "ansible" / "plugins" / "filter"))

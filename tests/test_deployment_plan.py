@@ -195,7 +195,7 @@ def test_a_change_of_the_kind_of_mode_says_that_the_data_stays_behind() -> None:
 
 def test_what_it_is_made_of_is_registered_by_tasks() -> None:
     """A task's variable that is renamed alone would make its step vanish from every plan."""
-    source = (PROJECT / "ansible" / "filter_plugins" / "deployment_plan.py").read_text("utf-8")
+    source = (PROJECT / "ansible" / "plugins" / "filter" / "deployment_plan.py").read_text("utf-8")
     names = set(re.findall(r'(?:found|changes)\(\w+(?:\["name"\])?, "(\w+)"\)', source)) | set(READ_BY_DJANGO)
     tasks = "\n".join(path.read_text("utf-8") for path in PROJECT.glob("roles/*/tasks/*.yml"))
     made = set(re.findall(r"register: (\w+)", tasks)) | {"service_planned"}
@@ -642,7 +642,7 @@ PLAYBOOK = """
 
 def test_the_answers_of_a_run_are_put_together(tmp_path: Path) -> None:
     (tmp_path / "play.yml").write_text(PLAYBOOK, "utf-8")
-    plugins = {"ANSIBLE_ACTION_PLUGINS": str(PROJECT / "ansible" / "action_plugins")}
+    plugins = {"ANSIBLE_ACTION_PLUGINS": str(PROJECT / "ansible" / "plugins" / "action")}
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "--check", "play.yml"]
     environment = {**os.environ, **plugins, "CACHESTACK_ANSWER": str(tmp_path / "answer")}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)

@@ -1193,7 +1193,7 @@ def test_service_probe_of_a_process_that_ends_meanwhile(tmp_path: Path) -> None:
 
 
 def test_every_module_is_tested() -> None:
-    assert {path.stem for path in (PROJECT / "ansible" / "library").glob("*.py")} == {
+    assert {path.stem for path in (PROJECT / "ansible" / "plugins" / "modules").glob("*.py")} == {
         module.__name__.rpartition(".")[2] for module in MODULES
     }
 

@@ -323,6 +323,6 @@ def test_every_filter_that_is_used_exists() -> None:
     sources = [*PROJECT.glob("roles/**/*.yml"), *PROJECT.glob("roles/**/*.j2"), *PROJECT.glob("ansible/*.yml")]
     text = "\n".join(path.read_text("utf-8") for path in sources)
     registered = set()
-    for path in (PROJECT / "ansible" / "filter_plugins").glob("*.py"):
+    for path in (PROJECT / "ansible" / "plugins" / "filter").glob("*.py"):
         registered |= set(importlib.import_module(path.stem).FilterModule().filters())
     assert sorted(name for name in registered if not re.search(rf"\|\s*{name}\b", text)) == []

@@ -27,7 +27,7 @@ HIDDEN = {
 # Ansible's, which show what they write in a diff alone.
 WRITERS = {"ansible.builtin.copy", "ansible.builtin.template"}
 INCLUDES = re.compile(r"ansible\.builtin\.(include|import)_\w+")
-OWN = {path.stem for folder in ("library", "action_plugins") for path in (PROJECT / "ansible" / folder).glob("*.py")}
+OWN = {path.stem for folder in ("modules", "action") for path in (PROJECT / "ansible" / "plugins" / folder).glob("*.py")}
 # What is no variable in an expression: texts, filters, and the names of arguments.
 TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
 NO_VARIABLE = re.compile(r"\|\s*\w+|\w+=(?!=)")
@@ -135,7 +135,7 @@ def test_no_task_shows_a_secret(path: Path) -> None:
 @pytest.mark.parametrize(("module", "parameters"), HIDDEN.items())
 def test_what_the_modules_do_not_log(module: str, parameters: set[str]) -> None:
     """A parameter is not logged as a whole, or what is secret in its parts is not."""
-    source = (PROJECT / "ansible" / "library" / f"{module}.py").read_text("utf-8")
+    source = (PROJECT / "ansible" / "plugins" / "modules" / f"{module}.py").read_text("utf-8")
     for parameter in parameters:
         (line,) = re.findall(rf'^ {{12}}"{parameter}": (.*)$', source, re.M)
         options = re.search(r'"options": (\w+)|listed\((\w+)\)', line)

@@ -59,7 +59,7 @@ CASES = [case for case in CASES if case[0] != "django_redis" or case[2] == "djan
 @functools.cache
 def load_plugins() -> None:
     init_plugin_loader()
-    filter_loader.add_directory(str(PROJECT / "ansible" / "filter_plugins"))
+    filter_loader.add_directory(str(PROJECT / "ansible" / "plugins" / "filter"))
 
 
 def rendered(template: str, inventory: str | Path, **variables: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # Ansible loads each plugin alone, without what lies around it.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from preflight.caches import CLIENTS, DEFAULT_PREFIX
 from preflight.inventory import Deployment, group_names

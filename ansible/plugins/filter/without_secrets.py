@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # Ansible loads each plugin alone, without what lies around it.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from preflight.problems import SECRET, without_passwords
 

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
 # Ansible loads each plugin alone, without what lies around it.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from preflight.inventory import Inventory, hosts_of
 from preflight.problems import SECRET, as_answer, in_python

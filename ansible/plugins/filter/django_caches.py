@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 # Ansible loads each plugin alone, without what lies around it.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from preflight.caches import CLIENTS, DEFAULT_PREFIX, LOCMEM_OPTIONS, UNABLE, alias_faults
 from preflight.problems import shown

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 # Ansible loads each plugin alone, without what lies around it.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from preflight.hosts import APP, REDIS, SENTINEL, Host
 from preflight.inventory import hosts_of, is_loopback
