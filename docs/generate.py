@@ -16,8 +16,8 @@ import yaml
 # Run as a program, Python finds what lies beside this file, and the package is above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preflight import facts, rules
-from preflight.problems import ERROR, PAGE, Rule
+from deployment.checks import facts, rules
+from deployment.checks.problems import ERROR, PAGE, Rule
 
 PROJECT = Path(__file__).resolve().parent.parent
 VARIABLES = PROJECT / "docs" / "variables.md"
@@ -105,7 +105,7 @@ def rules_page() -> str:
         [
             "# What an inventory must keep to",
             "",
-            "Written by `python docs/generate.py` from the package `preflight`; every problem that is printed ends",
+            "Written by `python docs/generate.py` from the package `deployment`; every problem that is printed ends",
             "with the name of its rule.",
             "",
             "## Before any host is contacted",

@@ -31,11 +31,11 @@ import yaml
 # Run as a program, Python finds only what lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preflight.caches import CLIENTS, UNABLE
-from preflight.inventory import THIS_MACHINE, is_loopback
-from preflight.rules_servers import BUS
-from preflight.specs import options
-from preflight.words import did_you_mean
+from deployment.addresses import bracketed, endpoint, is_loopback
+from deployment.checks.caches import CLIENTS, UNABLE
+from deployment.model import BUS, THIS_MACHINE
+from deployment.specs import options
+from deployment.words import did_you_mean
 
 PROJECT = Path(__file__).resolve().parent.parent
 MODES: tuple[str, ...] = options()["cache_mode"].choices
@@ -106,8 +106,7 @@ class Place:
         return Place(self.host, port)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host and self.port else self.host
-        return f"{host}:{self.port}" if self.port else host
+        return endpoint(self.host, self.port) if self.port else self.host
 
 
 @dataclass(frozen=True)
@@ -312,8 +311,7 @@ def domain_faults(wanted: Wanted) -> Iterator[str]:
     """The domains are what Django compares with what browsers ask for."""
     for domain in wanted.domains:
         address = read_address(domain.strip("[]"))
-        as_asked = f"[{address}]" if ":" in (address or "") else address
-        if not HOST_NAME.fullmatch(domain.removeprefix(".")) and domain != as_asked:
+        if not HOST_NAME.fullmatch(domain.removeprefix(".")) and domain != bracketed(address or ""):
             yield f"DOMAIN {domain}: it is no name of a site; write {WORDS['DOMAIN']}, without https:// and a port"
 
 

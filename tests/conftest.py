@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ansible
 import ansible.module_utils
+import ansible.plugins
 import django
 import hypothesis
 import pytest
@@ -34,8 +35,9 @@ hypothesis.settings.load_profile("cachestack")
 
 # As its manage.py does: the project is not installed, it is run where it lies.
 sys.path.insert(0, str(DJANGO_APP))
-# As Ansible does when it packs a module: the project's module_utils are found beside Ansible's own.
+# As Ansible does when it packs a module: the project's module_utils and plugins are found beside Ansible's own.
 ansible.__path__.append(str(PROJECT / "ansible"))
+ansible.plugins.__path__.append(str(PROJECT / "ansible" / "plugins"))
 ansible.module_utils.__path__.append(str(PROJECT / "ansible" / "module_utils"))
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.library import certificate_authority
 from ansible.module_utils.certificates import certificate_state, client_context, handshake
+from ansible.plugins.modules import certificate_authority
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ansible.library import host_probe
 from ansible.module_utils import certificates
 from ansible.module_utils.listening import bind_error
+from ansible.plugins.modules import host_probe
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -18,15 +18,15 @@ import hypothesis.strategies as st
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
-from django_caches import django_caches
 from hypothesis import assume, given, settings
 from inventories import create
-from redis_nodes import redis_nodes, redis_sentinels
 
 from conftest import PROJECT
-from preflight.caches import CLIENTS, UNABLE
-from preflight.inventory import Inventory, hosts_of
-from preflight.rules import inventory_problems
+from deployment.checks.caches import CLIENTS, UNABLE
+from deployment.checks.rules import inventory_problems
+from deployment.model import Inventory, hosts_of
+from deployment.render.caches import django_caches
+from deployment.topology import redis_nodes, redis_sentinels
 
 SCRIPT = PROJECT / "ansible" / "vault_password"
 SIX = "10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6"

@@ -19,7 +19,18 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.library import (
+from ansible.module_utils.listening import listening_inodes, main_pid, processes
+from ansible.module_utils.redis_client import (
+    CONNECTION_SPEC,
+    RedisClient,
+    RedisError,
+    ask_role,
+    connect,
+    credentials,
+    quote,
+)
+from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.modules import (
     certificate_authority,
     host_probe,
     redis_binary,
@@ -38,17 +49,6 @@ from ansible.library import (
     service_probe,
     source_archive,
 )
-from ansible.module_utils.listening import listening_inodes, main_pid, processes
-from ansible.module_utils.redis_client import (
-    CONNECTION_SPEC,
-    RedisClient,
-    RedisError,
-    ask_role,
-    connect,
-    credentials,
-    quote,
-)
-from ansible.module_utils.testing import patch_module_args
 
 from conftest import PROJECT, Certificate, Listen
 from servers import Farm, RedisServer, RedisServerFactory, free_port, server_binary

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis
-from ansible.library import redis_cluster
-from ansible.library.redis_cluster import NodeClient, Servers, resolve
 from ansible.module_utils.redis_client import RedisError, quote
 from ansible.module_utils.redis_cluster_plan import Node, PlanError, expand, parse_nodes
+from ansible.plugins.modules import redis_cluster
+from ansible.plugins.modules.redis_cluster import NodeClient, Servers, resolve
 
 from servers import Farm, RedisServer, wait_for
 from test_modules import PASSWORD, Run, params, run

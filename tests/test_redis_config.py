@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.library import redis_config
 from ansible.module_utils.redis_client import quote
+from ansible.plugins.modules import redis_config
 
 from servers import Farm, RedisServer, server_binary
 from test_modules import PASSWORD, Run, run

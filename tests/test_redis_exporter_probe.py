@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from ansible.library import redis_exporter_probe
+from ansible.plugins.modules import redis_exporter_probe
 
 from servers import free_port
 from test_modules import Run, run

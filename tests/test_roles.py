@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import django_caches
 import pytest
-import redis_nodes
 import yaml
 
 from conftest import PROJECT
-from preflight import caches
+from deployment import topology
+from deployment.checks import caches
+from deployment.render.caches import django_caches
 
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir())
 PLAYBOOKS = ["site.yml", *sorted(f"ansible/{path.name}" for path in (PROJECT / "ansible").glob("*.yml"))]
@@ -152,10 +152,10 @@ def test_nothing_is_left_to_do(role: str) -> None:
 
 
 def test_what_the_filter_assumes_is_the_roles() -> None:
-    assert defaults("redis")["redis_port"] == redis_nodes.DEFAULT_PORT
-    assert defaults("redis_sentinel")["redis_sentinel_port"] == redis_nodes.DEFAULT_SENTINEL_PORT
-    assert defaults("redis_sentinel")["redis_sentinel_service"] == redis_nodes.DEFAULT_SERVICE
-    assert defaults("redis_sentinel")["redis_sentinel_down_after_ms"] == redis_nodes.DEFAULT_DOWN_AFTER
+    assert defaults("redis")["redis_port"] == topology.DEFAULT_PORT
+    assert defaults("redis_sentinel")["redis_sentinel_port"] == topology.DEFAULT_SENTINEL_PORT
+    assert defaults("redis_sentinel")["redis_sentinel_service"] == topology.DEFAULT_SERVICE
+    assert defaults("redis_sentinel")["redis_sentinel_down_after_ms"] == topology.DEFAULT_DOWN_AFTER
 
 
 def test_the_clients_are_those_of_the_filter() -> None:
@@ -173,7 +173,7 @@ def test_the_default_aliases_are_valid_in_every_mode() -> None:
     for mode in specs("cache")["cache_mode"]["choices"]:
         served = {"sentinel": ["django_redis", "resilient"], "cluster": ["resilient"]}
         for client in served.get(mode, caches.CLIENTS):
-            made = django_caches.django_caches(
+            made = django_caches(
                 aliases["cluster" if mode == "cluster" else "others"],
                 mode,
                 client,
@@ -322,7 +322,11 @@ def test_every_filter_that_is_used_exists() -> None:
     """Each filter of the project is used somewhere, by the name under which it is registered."""
     sources = [*PROJECT.glob("roles/**/*.yml"), *PROJECT.glob("roles/**/*.j2"), *PROJECT.glob("ansible/*.yml")]
     text = "\n".join(path.read_text("utf-8") for path in sources)
-    registered = set()
-    for path in (PROJECT / "ansible" / "plugins" / "filter").glob("*.py"):
-        registered |= set(importlib.import_module(path.stem).FilterModule().filters())
+    path = PROJECT / "ansible" / "plugins" / "filter" / "deployment.py"
+    spec = importlib.util.spec_from_file_location("filters", path)
+    assert spec is not None
+    assert spec.loader is not None
+    adapter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(adapter)
+    registered = adapter.FilterModule().filters()
     assert sorted(name for name in registered if not re.search(rf"\|\s*{name}\b", text)) == []

@@ -27,7 +27,9 @@ HIDDEN = {
 # Ansible's, which show what they write in a diff alone.
 WRITERS = {"ansible.builtin.copy", "ansible.builtin.template"}
 INCLUDES = re.compile(r"ansible\.builtin\.(include|import)_\w+")
-OWN = {path.stem for folder in ("modules", "action") for path in (PROJECT / "ansible" / "plugins" / folder).glob("*.py")}
+OWN = {
+    path.stem for folder in ("modules", "action") for path in (PROJECT / "ansible" / "plugins" / folder).glob("*.py")
+}
 # What is no variable in an expression: texts, filters, and the names of arguments.
 TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
 NO_VARIABLE = re.compile(r"\|\s*\w+|\w+=(?!=)")

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.library import security_probe
 from ansible.module_utils import redis_acl, secret_search, server_exposure
 from ansible.module_utils.redis_client import RedisClient, RedisError, quote
 from ansible.module_utils.secret_search import Needles, in_files, in_journal, in_processes, in_units
+from ansible.plugins.modules import security_probe
 
 from conftest import Certificate, Listen
 from servers import Farm, RedisServer, free_port

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.library import redis_sentinel, redis_sentinel_info, redis_switchover
 from ansible.module_utils.redis_client import ANY_NAME, RedisClient, RedisError, credentials, quote
+from ansible.plugins.modules import redis_sentinel, redis_sentinel_info, redis_switchover
 
 from conftest import Certificate
 from servers import SERVICE, Farm, RedisServer, server_binary, wait_for

@@ -22,9 +22,9 @@ from ansible.template import Templar, trust_as_template
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from django.core.cache import CacheHandler
-from without_secrets import without_secrets
 
 from conftest import PROJECT
+from deployment.secrets import without_secrets
 from test_ask import told_to_a_terminal
 
 pytestmark = pytest.mark.usefixtures("django_project")

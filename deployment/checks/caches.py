@@ -1,0 +1,574 @@
+"""What is wrong with the cache aliases of an inventory, or with a CACHES that its user wrote.
+
+Django and redis-py find most of it at the first request, and some of it never: a timeout that is no number silently
+becomes 300 seconds. See https://docs.djangoproject.com/en/stable/topics/cache/.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from deployment.checks.problems import NOTHING
+from deployment.specs import kind
+from deployment.words import closest, did_you_mean, unknown
+
+# The key prefix of an alias that says none.
+DEFAULT_PREFIX = "dj"
+CLIENTS = ("builtin", "django_redis", "resilient")
+COMPRESSORS = ("none", "zlib", "lz4", "zstd")
+# The clients that cannot serve a mode.
+UNABLE = {("builtin", "sentinel"), ("builtin", "cluster"), ("django_redis", "cluster")}
+# The lowest Django that has each client.
+DJANGO_FLOOR = {"builtin": (4, 0), "django_redis": (3, 2), "resilient": (4, 2)}
+# Redis has so many databases unless its configuration says otherwise.
+DATABASES = 16
+
+
+class Fault(NamedTuple):
+    """What is wrong with one word of an alias (a path such as options.socket_timeout), and what to write instead."""
+
+    alias: str
+    word: str
+    value: Any
+    wrong: str
+    fix: str
+
+
+# A check takes a value and returns what is wrong with it and what to write instead, or None.
+Check = Callable[[Any], "tuple[str, str] | None"]
+
+
+def number(least: float = 0, *, above: bool = False, whole: bool = False, or_none: bool = False) -> Check:
+    """Return the check of a number that is `least` or more, or `above` it; or nothing, if that means something."""
+
+    def check(value: Any) -> tuple[str, str] | None:
+        if value is None and or_none:
+            return None
+        wanted = "a whole number" if whole else "a number"
+        bound = f"{'above' if above else 'of at least'} {least:g}"
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            return f"it must be {wanted}, and is {kind(value)}", f"write {wanted} {bound}, without quotes"
+        if not (value > least if above else value >= least) or not math.isfinite(value):
+            return "it is out of range", f"write {wanted} {bound}"
+        return None
+
+    return check
+
+
+def boolean(value: Any) -> tuple[str, str] | None:
+    """Refuse what is neither true nor false: the text 'False' would count as true."""
+    if isinstance(value, bool):
+        return None
+    return f"it must be true or false, and is {kind(value)}", "write true or false, without quotes"
+
+
+def text(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no text."""
+    return None if isinstance(value, str) else (f"it must be text, and is {kind(value)}", "write it in quotes")
+
+
+def choice(*choices: Any) -> Check:
+    """Return the check of a value that is one of these."""
+
+    def check(value: Any) -> tuple[str, str] | None:
+        if any(type(one) in type(value).__mro__ and value == one for one in choices):
+            return None
+        return "it is unknown", f"{did_you_mean(value, choices)}choose {', '.join(map(str, choices))}"
+
+    return check
+
+
+def seconds(value: Any) -> tuple[str, str] | None:
+    """Refuse a timeout that Django would not take as it is written."""
+    fix = "write a whole number of seconds, null for ever, or 0 for no caching"
+    if value is None:
+        return None
+    if isinstance(value, str):
+        became = "Django would silently take 300 seconds" if not _is_number(value) else "a number has no quotes"
+        return f"it is text: {became}", fix
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"it is {kind(value)}", fix
+    if isinstance(value, float):
+        rounded = int(value) if math.isfinite(value) else "refused"
+        return f"it is a fraction, and would be {rounded}{'' if rounded else ': nothing would be cached'}", fix
+    return ("it is over before it begins: nothing would be cached", fix) if value < 0 else None
+
+
+def dotted(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no dotted path of a class."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+        return None
+    return "it must be the dotted path of a class", "write one such as package.module.Name"
+
+
+def sentinels(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no list of pairs of a host and a port."""
+    pairs = value if isinstance(value, (list, tuple)) else ()
+    if pairs and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and type(pair[1]) is int for pair in pairs):
+        return None
+    return "it must be a list of pairs of a host and a port", "write [[10.0.0.1, 26379], ...]"
+
+
+def mapping(value: Any) -> tuple[str, str] | None:
+    """Refuse what is no mapping."""
+    return (
+        None if isinstance(value, Mapping) else (f"it must be a mapping, and is {kind(value)}", "write {name: value}")
+    )
+
+
+def anything(value: Any) -> None:
+    """Leave a value to the library."""
+
+
+def of_python(value: Any) -> tuple[str, str] | None:
+    """Refuse what only Python can write: classes, callables and the like."""
+    if isinstance(value, (bool, int, float, str, list, tuple, Mapping)):
+        return "it wants an object of Python, which an inventory cannot hold", "remove it, or set it in your settings"
+    return None
+
+
+def parser(value: Any) -> tuple[str, str] | None:
+    """Refuse the parser of old documentation."""
+    if value == "redis.connection.HiredisParser":
+        return "redis-py has it no more", "remove it; hiredis is used where it is installed"
+    return dotted(value)
+
+
+# Of TLS without a look at the certificate, or at the name in it.
+UNCHECKED_TLS = "whoever is in between could read and forge everything", "remove it; redis_tls brings what is needed"
+
+
+def checking(check: Check) -> Check:
+    """Refuse what makes TLS check nothing, and of other values those that ``check`` refuses."""
+    return lambda value: UNCHECKED_TLS if value is False or value == "none" else check(value)
+
+
+# Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
+CONNECTION: dict[str, Check] = {
+    "username": text,
+    "password": text,
+    "client_name": text,
+    "max_connections": number(1, whole=True),
+    "socket_timeout": number(above=True, or_none=True),
+    "socket_connect_timeout": number(above=True, or_none=True),
+    "socket_keepalive": boolean,
+    "health_check_interval": number(),
+    "protocol": choice(2, 3),
+    "retry_on_timeout": boolean,
+    "ssl_ca_certs": text,
+    "ssl_ca_data": text,
+    "ssl_ca_path": text,
+    "ssl_cert_reqs": checking(choice("required", "optional")),
+    "ssl_certfile": text,
+    "ssl_check_hostname": checking(boolean),
+    "ssl_ciphers": text,
+    "ssl_keyfile": text,
+    "ssl_password": text,
+    "parser_class": parser,
+    **dict.fromkeys(("encoding", "encoding_errors", "lib_name", "lib_version", "ssl_ocsp_expected_cert"), text),
+    **dict.fromkeys(("socket_read_size",), number(1, whole=True)),
+    **dict.fromkeys(("ssl_validate_ocsp", "ssl_validate_ocsp_stapled"), boolean),
+    **dict.fromkeys(
+        (
+            "command_packer",
+            "connection_class",
+            "credential_provider",
+            "driver_info",
+            "redis_connect_func",
+            "retry",
+            "retry_on_error",
+            "socket_keepalive_options",
+            "socket_type",
+            "ssl_exclude_verify_flags",
+            "ssl_include_verify_flags",
+            "ssl_min_version",
+            "ssl_ocsp_context",
+        ),
+        of_python,
+    ),
+}
+# What only Django's own backend takes beside these.
+BUILTIN: dict[str, Check] = {**CONNECTION, "serializer": dotted, "pool_class": dotted}
+# The names of the bundle's own client; it checks more when Django starts.
+RESILIENT: dict[str, Check] = {
+    **{
+        name: CONNECTION[name]
+        for name in (
+            "username",
+            "password",
+            "client_name",
+            "max_connections",
+            "socket_keepalive",
+            "socket_keepalive_options",
+            "health_check_interval",
+            "protocol",
+            "ssl_ca_certs",
+            "ssl_ca_data",
+            "ssl_ca_path",
+            "ssl_cert_reqs",
+            "ssl_certfile",
+            "ssl_check_hostname",
+            "ssl_ciphers",
+            "ssl_keyfile",
+            "ssl_min_version",
+            "ssl_password",
+        )
+    },
+    "socket_timeout": number(above=True),
+    "socket_connect_timeout": number(above=True),
+    "read_from": choice("leader", "replicas"),
+    "read_your_writes": number(),
+    "max_lag": number(above=True),
+    "on_error": choice("miss", "raise"),
+    "retry_deadline": number(),
+    "log_interval": number(),
+    "serializer": text,
+    "compressor": choice(*COMPRESSORS),
+    "compress_from": number(whole=True),
+    "sentinels": sentinels,
+    "sentinel_kwargs": mapping,
+}
+# What django-redis reads; it ignores any other word. https://github.com/jazzband/django-redis
+DJANGO_REDIS: dict[str, Check] = {
+    "CLIENT_CLASS": dotted,
+    "COMPRESSOR": dotted,
+    "CONNECTION_FACTORY": dotted,
+    "CONNECTION_POOL_CLASS": dotted,
+    "CONNECTION_POOL_KWARGS": mapping,
+    "IGNORE_EXCEPTIONS": boolean,
+    "PARSER_CLASS": dotted,
+    "PASSWORD": text,
+    "PICKLE_VERSION": choice(-1, 0, 1, 2, 3, 4, 5),
+    "REDIS_CLIENT_CLASS": dotted,
+    "REDIS_CLIENT_KWARGS": mapping,
+    "REPLICA_READ_ONLY": boolean,
+    "REVERSE_KEY_FUNCTION": text,
+    "SENTINELS": sentinels,
+    "SENTINEL_KWARGS": mapping,
+    "SERIALIZER": dotted,
+    "SOCKET_CONNECT_TIMEOUT": number(above=True),
+    "SOCKET_TIMEOUT": number(above=True),
+    "USERNAME": text,
+}
+# What belongs elsewhere, whoever the client is.
+ELSEWHERE = {
+    "MAX_ENTRIES": ("it bounds locmem alone, and Redis raises a TypeError", "remove it; redis_maxmemory bounds Redis"),
+    "CULL_FREQUENCY": ("it bounds locmem alone, and Redis raises a TypeError", "remove it; redis_maxmemory bounds it"),
+    "db": ("it is no option here", "write db beside options"),
+    "DB": ("it is no option here", "write db beside options"),
+    "host": ("it would be ignored", "the inventory's hosts decide where the servers are"),
+    "port": ("it would be ignored", "redis_port decides it"),
+    "ssl": ("redis-py raises a TypeError", "write redis_tls: true"),
+    "timeout": (
+        "it belongs to redis.BlockingConnectionPool alone",
+        "write timeout beside options, or socket_timeout, or pool_class: redis.BlockingConnectionPool as well",
+    ),
+    "decode_responses": ("values are bytes, which it would try to read as text", "remove it"),
+}
+ALIAS: dict[str, Check] = {
+    "compressor": choice(*COMPRESSORS),
+    "db": number(whole=True),
+    "key_prefix": text,
+    "max_entries": number(1, whole=True),
+    "on_error": choice("miss", "raise"),
+    "options": anything,
+    "read_from": choice("leader", "replicas"),
+    "serializer": choice("pickle", "json", "signed"),
+    "timeout": seconds,
+    "version": number(whole=True),
+}
+# The options of each client.
+OF_CLIENT = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
+# The value of what is none of these may be a secret with a slip in its name.
+KNOWN = {*ELSEWHERE, *(option for options in OF_CLIENT.values() for option in options)}
+LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
+
+
+def alias_faults(
+    aliases: Any, mode: str, client: str, session_alias: str | None = None, databases: int | None = None
+) -> Iterator[Fault]:
+    """Find what is wrong with the aliases of an inventory; the word is "" where the alias itself is.
+
+    `databases`: how many the servers have, where that is known.
+    """
+    if not isinstance(aliases, Mapping):
+        yield Fault("", "", NOTHING, "this is no mapping of aliases", "write {default: {}}")
+        return
+    if "default" not in aliases:
+        yield Fault("", "", NOTHING, "Django needs a cache alias named 'default'", "add default: {}")
+    if session_alias and session_alias not in aliases:
+        yield Fault(
+            session_alias,
+            "",
+            NOTHING,
+            "the sessions use this alias, and there is none of that name",
+            "add it to django_app_cache_aliases, or set django_app_session_alias to one of "
+            f"{', '.join(map(str, aliases))}",
+        )
+    for name, given in aliases.items():
+        alias = {} if given is None else given
+        if not isinstance(name, str):
+            yield Fault(str(name), "", NOTHING, "the name of an alias must be text", f"write '{name}'")
+            continue
+        if not isinstance(alias, Mapping):
+            yield Fault(name, "", NOTHING, "this is no mapping", "write {} for an alias with nothing special")
+            continue
+        yield from _words(name, alias)
+        if mode != "locmem" and client in CLIENTS:
+            yield from _fit(name, alias, mode, client, databases)
+        options = alias.get("options")
+        if isinstance(options, Mapping):
+            for option, value in options.items():
+                if option == "timeout" and "pool_class" in options:
+                    continue
+                if wrong := _option_fault(str(option), value, mode, client):
+                    yield Fault(name, f"options.{option}", value if str(option) in KNOWN else NOTHING, *wrong)
+        elif options is not None:
+            yield Fault(name, "options", NOTHING, "this is no mapping", "write {option: value}")
+
+
+def alias_doubts(aliases: Any, client: str, session_alias: str | None) -> Iterator[Fault]:
+    """Find what works and is hardly meant."""
+    alias = aliases.get(session_alias) if isinstance(aliases, Mapping) else None
+    if not isinstance(alias, Mapping) or not session_alias:
+        return
+    options = alias.get("options") if isinstance(alias.get("options"), Mapping) else {}
+    fix = "remove it, or give the sessions an alias of their own"
+    if client == "resilient" and "miss" in (alias.get("on_error"), (options or {}).get("on_error")):
+        yield Fault(session_alias, "on_error", "miss", "an error would look like a user who is not logged in", fix)
+    if client == "django_redis" and (options or {}).get("IGNORE_EXCEPTIONS") is True:
+        yield Fault(session_alias, "options.IGNORE_EXCEPTIONS", True, "sessions cannot be made without an answer", fix)
+
+
+def _words(name: str, alias: Mapping[str, Any]) -> Iterator[Fault]:
+    for word, value in alias.items():
+        if word not in ALIAS:
+            if str(word).upper() == "LOCATION":
+                wrong = ("LOCATION comes from the inventory's hosts", "remove it, or write the whole django_app_caches")
+            else:
+                wrong = unknown(str(word), ALIAS, f"an alias has {', '.join(ALIAS)}")
+            yield Fault(name, str(word), NOTHING, *wrong)
+        elif found := ALIAS[word](value):
+            yield Fault(name, word, value, *found)
+
+
+def _fit(name: str, alias: Mapping[str, Any], mode: str, client: str, databases: int | None) -> Iterator[Fault]:
+    """What is right by itself, and not for this mode or client."""
+    db = alias.get("db")
+    if isinstance(db, int) and not isinstance(db, bool):
+        if mode == "cluster" and db:
+            yield Fault(name, "db", db, "a Redis Cluster has the database 0 alone", "remove db")
+        elif databases is not None and db >= databases:
+            fix = f"write 0 to {databases - 1}, or raise databases in redis_config"
+            yield Fault(name, "db", db, f"the servers have {databases} databases", fix)
+    if client == "builtin" and alias.get("compressor", "none") in COMPRESSORS[1:]:
+        fix = "write cache_client: resilient or django_redis"
+        yield Fault(name, "compressor", alias["compressor"], "cache_client builtin has none", fix)
+    for word in ("on_error", "serializer"):
+        if word in alias and client != "resilient":
+            fix = "write cache_client: resilient"
+            yield Fault(name, word, alias[word], f"cache_client {client} does not know it", fix)
+
+
+def _option_fault(option: str, value: Any, mode: str, client: str) -> tuple[str, str] | None:
+    if mode == "locmem":
+        # Aliases outlive a change of mode, so options of other clients are left out and no fault.
+        return number(1, whole=True)(value) if option in LOCMEM_OPTIONS else None
+    if option in ELSEWHERE:
+        return ELSEWHERE[option]
+    if client not in CLIENTS:
+        return None
+    # What is in lower case goes to redis-py, whose arguments the builtin client's are.
+    known = {**CONNECTION, **DJANGO_REDIS} if client == "django_redis" else OF_CLIENT[client]
+    if option not in known:
+        return _foreign(option, known, client)
+    if option == "CONNECTION_POOL_KWARGS":
+        return "its entries would hide those of the inventory", "write them beside it, in lower case"
+    return known[option](value)
+
+
+def _foreign(option: str, known: Mapping[str, Check], client: str) -> tuple[str, str]:
+    owner = next((other for other, words in OF_CLIENT.items() if option in words), None)
+    if owner:
+        return f"it belongs to {owner}, and cache_client is {client}", f"remove it, or write cache_client: {owner}"
+    return unknown(option, known, "see the client's documentation")
+
+
+# A CACHES that its user wrote.
+
+BACKENDS = {
+    "django.core.cache.backends.redis.RedisCache": "builtin",
+    "django_redis.cache.RedisCache": "django_redis",
+    "cachestack.resilient.RedisCache": "resilient",
+    "cachestack.resilient.SentinelRedisCache": "resilient",
+    "cachestack.resilient.ClusterRedisCache": "resilient",
+}
+ENTRY = ("BACKEND", "LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS")
+SCHEMES = ("redis", "rediss", "unix")
+
+
+def caches_faults(
+    caches: Mapping[str, Any], django: tuple[int, ...] = (), databases: int | None = None, used: str = ""
+) -> Iterator[Fault]:
+    """Find what is wrong with a CACHES, as far as it can be seen without its servers.
+
+    `django`: the version that reads it, `databases`: how many the servers have, `used`: the client that is installed;
+    where these are known.
+    """
+    if "default" not in caches:
+        yield Fault("", "", NOTHING, "Django needs a cache alias named 'default'", "add one")
+    first: dict[str, tuple[str, Any]] = {}
+    for key, entry in caches.items():
+        name = str(key)
+        if not isinstance(entry, Mapping):
+            yield Fault(name, "", NOTHING, "this is no mapping", "write BACKEND, LOCATION and OPTIONS")
+            continue
+        for word in entry:
+            if word not in ENTRY:
+                yield Fault(name, str(word), NOTHING, *unknown(str(word), ENTRY, f"an entry has {', '.join(ENTRY)}"))
+        for word, check in (("TIMEOUT", seconds), ("KEY_PREFIX", text), ("VERSION", number(whole=True))):
+            if word in entry and (wrong := check(entry[word])):
+                yield Fault(name, word, entry[word], *wrong)
+        backend = str(entry.get("BACKEND", ""))
+        client = BACKENDS.get(backend)
+        if client:
+            if django and django < DJANGO_FLOOR[client]:
+                yield Fault(
+                    name, "BACKEND", backend, f"Django {'.'.join(map(str, django))} does not have it", "choose another"
+                )
+            if used and client != used and "django_redis" in (client, used):
+                fix = f"write cache_client: {client}, so that it is installed"
+                yield Fault(name, "BACKEND", backend, f"it belongs to {client}, and cache_client is {used}", fix)
+            yield from _written(name, entry, client, databases)
+            if client == "django_redis":
+                yield from _shared_pool(name, entry, first)
+        elif not backend or (meant := closest(backend, BACKENDS, 0.9)):
+            fix = f"did you mean {meant}?" if backend else f"write one, such as {next(iter(BACKENDS))}"
+            yield Fault(name, "BACKEND", backend or NOTHING, "it is unknown" if backend else "there is none", fix)
+
+
+def _shared_pool(name: str, entry: Mapping[str, Any], first: dict[str, tuple[str, Any]]) -> Iterator[Fault]:
+    """django-redis has one pool for each URL, with the options of who came first."""
+    for url in _urls(entry.get("LOCATION")):
+        other, options = first.setdefault(url, (name, entry.get("OPTIONS")))
+        if options != entry.get("OPTIONS"):
+            wrong = f"django-redis would connect with the options of {other}, which has the same URL"
+            yield Fault(name, "LOCATION", NOTHING, wrong, "give it another db or the same options")
+
+
+def _written(name: str, entry: Mapping[str, Any], client: str, databases: int | None) -> Iterator[Fault]:
+    location = entry.get("LOCATION")
+    urls = _urls(location)
+    if client == "django_redis" and isinstance(location, str) and ";" in location:
+        one = "django-redis takes it for one URL, and the database 0"
+        yield Fault(name, "LOCATION", NOTHING, one, "write a list of URLs")
+    if not urls:
+        yield Fault(name, "LOCATION", entry.get("LOCATION"), "there is no server", "write a list of URLs")
+    for url in urls:
+        if wrong := url_fault(url):
+            # One that has more than an address may have a password.
+            is_plain = re.fullmatch(r"\w*(:/{0,2})?[\w.-]*(:\d+)?(/\w*)?", url) is not None
+            yield Fault(name, "LOCATION", url if is_plain else NOTHING, *wrong)
+    if len(set(urls)) < len(urls):
+        yield Fault(name, "LOCATION", NOTHING, "it has a server twice", "remove one")
+    options = entry.get("OPTIONS") or {}
+    if not isinstance(options, Mapping):
+        yield Fault(name, "OPTIONS", NOTHING, "this is no mapping", "write {option: value}")
+        return
+    known = OF_CLIENT[client] if client == "django_redis" else {**OF_CLIENT[client], "db": number(whole=True)}
+    yield from _clashes(name, urls, options, databases)
+    for option, value in options.items():
+        if option == "timeout" and "pool_class" in options:
+            continue
+        if option in known:
+            if wrong := known[option](value):
+                yield Fault(name, f"OPTIONS.{option}", value, *wrong)
+        elif client == "django_redis" and option in CONNECTION:
+            wrong = "django-redis would ignore it", "write it in CONNECTION_POOL_KWARGS"
+            yield Fault(name, f"OPTIONS.{option}", value, *wrong)
+        elif option in LOCMEM_OPTIONS:
+            yield Fault(name, f"OPTIONS.{option}", value, *ELSEWHERE[option])
+        else:
+            yield Fault(name, f"OPTIONS.{option}", NOTHING, *_foreign(str(option), known, client))
+    pool = options.get("CONNECTION_POOL_KWARGS", {}) if client == "django_redis" else {}
+    words = {**CONNECTION, "ssl": boolean} if "SENTINELS" in options else CONNECTION
+    for option, value in pool.items() if isinstance(pool, Mapping) else ():
+        wrong_option = words[option](value) if option in words else unknown(option, words, "see redis-py")
+        if wrong_option:
+            shown = value if option in words else NOTHING
+            yield Fault(name, f"OPTIONS.CONNECTION_POOL_KWARGS.{option}", shown, *wrong_option)
+
+
+def _clashes(name: str, urls: list[str], options: Mapping[str, Any], databases: int | None) -> Iterator[Fault]:
+    """What URLs and options say together."""
+    for url in urls:
+        said = re.search(r"://[^/]*/(\d+)$|[?&]db=(\d+)", url)
+        db = int(said[1] or said[2]) if said else None
+        if db is not None and databases is not None and db >= databases:
+            yield Fault(
+                name, "LOCATION", NOTHING, f"the servers have {databases} databases", f"write 0 to {databases - 1}"
+            )
+        if db is not None and "db" in options and str(options["db"]) != str(db):
+            yield Fault(name, "OPTIONS.db", options["db"], f"the URL says {db}, and would win silently", "say it once")
+    given = options.get("CONNECTION_POOL_KWARGS")
+    pool = given if isinstance(given, Mapping) else {}
+    if "SENTINELS" in options and any(url.startswith("rediss://") for url in urls):
+        fix = "write redis://, and ssl: true in CONNECTION_POOL_KWARGS"
+        yield Fault(name, "LOCATION", NOTHING, "redis-py would ask no Sentinel, and raises a TypeError", fix)
+    # To find servers with TLS by Sentinel, django-redis is told so by `ssl`.
+    plain = [url for url in urls if url.startswith("redis://")] if pool.get("ssl") is not True else []
+    for option in (*options, *pool):
+        if plain and str(option).startswith("ssl_"):
+            yield Fault(
+                name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with redis://", "write rediss://"
+            )
+        if any(url.startswith("unix://") for url in urls) and str(option).startswith("socket_keepalive"):
+            yield Fault(name, f"OPTIONS.{option}", NOTHING, "redis-py raises a TypeError with unix://", "remove it")
+
+
+# What makes TLS check nothing when it stands in a URL, as redis-py reads it there.
+UNCHECKED_IN_URL = {"ssl_cert_reqs": ("none",), "ssl_check_hostname": ("0", "f", "false", "n", "no")}
+
+
+def url_fault(url: str) -> tuple[str, str] | None:
+    """Return what is wrong with the URL of a server."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in SCHEMES or not separator or not rest:
+        return "it must start with redis://, rediss:// or unix://", "write redis://address:port"
+    if url != url.strip():
+        return "it has blanks around it", "remove them"
+    authority = rest.rpartition("@")[0]
+    if authority and (re.search(r"[@/#?\[\]]", authority) or re.search(r"%(?![0-9A-Fa-f]{2})", authority)):
+        return "its password has characters that must be percent-encoded", "write it as the option password instead"
+    if scheme == "unix":
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "its port is no number from 1 to 65535", "write redis://address:port"
+    if port == 0 or not parts.hostname:
+        return "it has no address or no port", "write redis://address:port"
+    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        return "its path is no database: redis-py would silently take 0", "write redis://address:port/1"
+    for name, value in parse_qsl(parts.query):
+        if value.lower() in UNCHECKED_IN_URL.get(name, ()):
+            return UNCHECKED_TLS
+    return None
+
+
+def _urls(location: Any) -> list[str]:
+    """The servers of a LOCATION, as Django's backend splits it."""
+    if isinstance(location, str):
+        return [url for url in re.split("[;,]", location) if url]
+    if isinstance(location, Iterable) and not isinstance(location, Mapping):
+        return [str(url) for url in location]
+    return []
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"-?[0-9]+", value.strip()) is not None

@@ -1,0 +1,69 @@
+"""What can be read of an inventory without its hosts: why a value is missing, and secrets that lie in its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deployment.secrets import SECRET
+from deployment.specs import options
+
+# What has a value in the roles only.
+LATER = ("hostvars", "role_path", "cache_nodes", "cache_leader", "cache_node", "cache_hosts", "cache_sentinels")
+FACTS = ("ansible_facts", "__")
+UNDEFINED = re.compile(r"'(\w+)' is undefined")
+VAULT = "$ANSIBLE_VAULT"
+SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
+# A variable with a value that is neither a template, nor encrypted, nor a mapping: in YAML, JSON and INI files.
+PLAIN = re.compile(r"""["']?\b(?P<name>\w+)["']?[ \t]*[:=][ \t]*(?!["']?\{\{|["']{2}|[!{\[|>#])(?=\S)""")
+
+
+def is_known_later(reason: str, raw: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a value is not there yet because it names a default of a role, or what a host says of itself.
+
+    `reason` is Ansible's message of why the variable `name` has no value, `raw` the host's variables as written.
+    """
+    if missing := UNDEFINED.match(reason):
+        return missing[1] in options() or missing[1] in LATER or missing[1].startswith(FACTS)
+    return "has no attribute" in reason and "ansible_facts" in _named(raw, name)
+
+
+def _named(raw: Mapping[str, Any], name: str) -> str:
+    """The text of a variable, and of those that it names."""
+    texts, names, seen = "", [name], set()
+    while names:
+        name = names.pop()
+        if name in raw and name not in seen:
+            seen.add(name)
+            text = str(raw[name])
+            texts += text
+            names += re.findall(r"\w+", text)
+    return texts
+
+
+def reason_of(error: Exception, raw: Any) -> str:
+    """Return why a value cannot be had, without the value: a password may have the marks of a template."""
+    reason = str(error).strip().splitlines()[0]
+    if UNDEFINED.match(reason) and re.fullmatch(r"\s*\{\{[^{}%]*\}\}\s*", str(raw)):
+        return reason
+    if isinstance(raw, str):
+        return "Ansible reads its {{, {% or {# as a template (for a text that has them write !unsafe)"
+    return reason
+
+
+def plain_secrets(folder: Path) -> Iterator[tuple[str, str]]:
+    """Find secrets that stand in an inventory's files as they are: pairs of a path and a variable."""
+    files = [*folder.glob("*"), *folder.glob("group_vars/**/*"), *folder.glob("host_vars/**/*")]
+    for path in sorted(path for path in files if path.suffix in SUFFIXES and path.is_file()):
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError:
+            # Ansible itself says so, if it wants the file.
+            continue
+        if not text.startswith(VAULT):
+            lines = [line for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+            for found in PLAIN.finditer("\n".join(lines)):
+                if SECRET.search(found["name"]):
+                    yield str(path), found["name"]

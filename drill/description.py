@@ -1,0 +1,61 @@
+"""How the servers of a deployment are reached, for a program that is not Ansible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# What a host may be, and the role that says how.
+ROLES = {"redis": "redis", "sentinel": "redis_sentinel", "app": "django_app"}
+
+
+class UnreachableError(ValueError):
+    """A host is reached in a way that the program cannot use."""
+
+
+def deployment_description(
+    hosts: Iterable[str],
+    hostvars: Mapping[str, Any],
+    mode: str,
+    client: str,
+    sentinels: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The deployment as drill/run.py reads it: mode, client, times in seconds, and for each host what runs there.
+
+    Each host has said what runs there in its variables ``redis_described``, ``redis_sentinel_described``,
+    ``django_app_described`` and ``service_described``. Raises UnreachableError for a host that is neither this machine
+    nor a container: what is broken must be nobody else's.
+    """
+    hosts = list(hosts)
+    first = hostvars[next(iter(hosts))]
+    watching = list(sentinels)
+    return {
+        "mode": mode,
+        "client": client,
+        "service": watching[0]["service"] if watching else "",
+        "down_after": watching[0]["down_after_ms"] / 1000 if watching else 0.0,
+        "node_timeout": int(first.get("redis_cluster_node_timeout_ms") or 5000) / 1000,
+        "max_lag": float(first.get("redis_min_replicas_max_lag") or 5),
+        "redis_config": dict(first.get("redis_config") or {}),
+        "hosts": {host: _host(host, hostvars[host]) for host in hosts},
+    }
+
+
+def _host(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    services = variables["service_described"]
+    return {
+        "access": _access(name, services),
+        "manager": services["manager"],
+        "supervisorctl": list(services["supervisorctl"]),
+        **{word: variables.get(f"{role}_described") for word, role in ROLES.items()},
+    }
+
+
+def _access(name: str, services: Mapping[str, Any]) -> list[str]:
+    """The words before a command that is run on the host as root, none for this machine."""
+    connection = str(services["connection"]).rpartition(".")[2]
+    if connection == "local":
+        return []
+    if connection == "docker":
+        return ["docker", "exec", "-i", str(services["container"])]
+    raise UnreachableError(f"{name}: a drill breaks servers, so it is for this machine and for containers alone")

@@ -1,0 +1,1 @@
+"""The security audit of a deployment, beside it: `make security`."""
