@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -249,3 +250,8 @@ CONNECTION_SPEC: dict[str, Any] = {
     "auth_file": {"type": "path"},
     "timeout": {"type": "float", "default": 5.0},
 }
+
+
+def connection_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of ``connect`` from those that are given, the others by CONNECTION_SPEC's defaults."""
+    return {**{name: option.get("default") for name, option in CONNECTION_SPEC.items()}, **given}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ansible.module_utils.host.trial import Setup, Trial
 
 
+# The default of a parameter that has none.
+REQUIRED: Any = object()
+
+
 class PartError(Exception):
     """A part cannot be applied; the text says what and why."""
 
@@ -110,6 +114,10 @@ class Run:
             self.add_diff((before or b"").decode("utf-8", "replace"), content, path)
         return differs
 
+    def text(self, path: str) -> str | None:
+        """The text that a file has after this run, in check mode that it would have; None where there is none."""
+        return self.planned[path] if path in self.planned else text_on_disk(path)
+
     def trial(self, setup: Setup) -> Trial:
         """The trial server that has loaded this configuration, the same one for every part that asks for the same.
 
@@ -179,6 +187,19 @@ class Run:
             raise PartError(f"there is no group {name}") from None
 
 
+def checked(params: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """A part's parameters, completed: each option's value is its default, REQUIRED where it has none.
+
+    Raises PartError for a parameter that is missing or unknown.
+    """
+    unknown = sorted(set(params) - set(options))
+    missing = sorted(name for name, default in options.items() if default is REQUIRED and name not in params)
+    if unknown or missing:
+        names = [*(f"{name} is unknown" for name in unknown), *(f"{name} is missing" for name in missing)]
+        raise PartError(f"wrong parameters: {', '.join(names)}")
+    return {**options, **params}
+
+
 def with_secrets(value: Any, secrets: Mapping[str, str]) -> Any:
     """A parameter in which each ``{"secret": NAME}`` is replaced by the secret. Raises PartError for an unknown one."""
     if isinstance(value, Mapping):
@@ -191,6 +212,16 @@ def with_secrets(value: Any, secrets: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [with_secrets(item, secrets) for item in value]
     return value
+
+
+def text_on_disk(path: str) -> str | None:
+    """The text of a file, None where it does not exist. Raises PartError where it cannot be read."""
+    try:
+        return _read(path).decode("utf-8", "replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise PartError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def octal(mode: str) -> int:

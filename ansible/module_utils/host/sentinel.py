@@ -1,0 +1,342 @@
+"""The parts ``sentinel`` and ``sentinel_agrees``: what a Sentinel watches, and whether it knows everybody."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked, text_on_disk
+from ansible.module_utils.host.trial import ConfigError, trial_of
+from ansible.module_utils.redis_acl import (
+    ADMIN,
+    DEFAULT,
+    SENTINEL_USERS_SINCE,
+    hashed,
+    program_version,
+    sentinel_lines,
+    sentinel_rules,
+    users,
+    version_of,
+)
+from ansible.module_utils.redis_client import (
+    ANY_NAME,
+    MISUNDERSTOOD,
+    RedisClient,
+    RedisError,
+    as_it_speaks,
+    connect,
+    connection_of,
+    credentials,
+    login,
+    quote,
+)
+
+# What a Sentinel is told
+
+
+def masters(redis: RedisClient) -> dict[str, dict[str, str]]:
+    """What the Sentinel watches: name to fields."""
+    tables = (dict(zip(reply[::2], reply[1::2])) for reply in redis.command("SENTINEL", "MASTERS"))
+    return {table["name"]: table for table in tables}
+
+
+def commands(
+    params: Mapping[str, Any], watched: Mapping[str, Mapping[str, str]], new_login: str
+) -> list[tuple[Any, ...]]:
+    """What the Sentinel must be told; `new_login` says what is new about how it logs in, if anything is."""
+    service = params["service"]
+    told: list[tuple[Any, ...]] = [("REMOVE", name) for name in watched if name != service]
+    if service not in watched:
+        target = (params["leader"]["address"], params["leader"]["port"], params["quorum"])
+        told.append(("MONITOR", service, *target))
+    has = watched.get(service, {"quorum": str(params["quorum"])})
+    for name, value in {"quorum": params["quorum"], **params["settings"]}.items():
+        if has.get(name) != str(value):
+            told.append(("SET", service, name, value))
+    if new_login or service not in watched:
+        # Where there are no users, those before Redis 6 do not know the word.
+        if params["leader_user"] or new_login == "another user":
+            told.append(("SET", service, "auth-user", params["leader_user"]))
+        told.append(("SET", service, "auth-pass", params["leader_password"]))
+    return told
+
+
+def own_users(params: Mapping[str, Any]) -> dict[str, str]:
+    """The users of the Sentinel with their passwords, clients' ``default`` last; empty where it has no users."""
+    return {**params["passwords"], DEFAULT: params["password"]} if params["passwords"] else {}
+
+
+@dataclass(frozen=True)
+class State:
+    """Who may log in to a Sentinel, and as whom it logs in to the others."""
+
+    users: Mapping[str, set[str]]
+    to_others: Mapping[str, str]
+
+
+def state(redis: RedisClient) -> State:
+    """What the Sentinel has. Raises OSError or RedisError."""
+    settings = {}
+    for name in ("sentinel-user", "sentinel-pass"):
+        reply = redis.command("SENTINEL", "CONFIG", "GET", name)
+        settings[name] = str(reply[1]) if reply else ""
+    return State(users(redis.command("ACL", "LIST")), settings)
+
+
+def set_users(redis: RedisClient, params: Mapping[str, Any]) -> None:
+    """Give a Sentinel its users and its login to the others. Raises OSError or RedisError.
+
+    The trial server shows with the same commands what a running one is about to have.
+    """
+    version = version_of(redis.info("server")["redis_version"])
+    for name, password in own_users(params).items():
+        redis.command("ACL", "SETUSER", name, "reset", "on", hashed(password), *sentinel_rules(name, version))
+        if name == ADMIN:
+            # The user who one is now may be about to lose everything.
+            login(redis, ADMIN, password)
+    redis.command("SENTINEL", "CONFIG", "SET", "sentinel-user", "sentinel")
+    redis.command("SENTINEL", "CONFIG", "SET", "sentinel-pass", params["passwords"]["sentinel"])
+
+
+def differences(had: State, wanted: State, names: Iterable[str]) -> list[str]:
+    """What a Sentinel's users and its login to the others differ in, as `told` has it."""
+    differs = [f"USER {name}" for name in sorted(names) if had.users.get(name) != wanted.users.get(name)]
+    return [*differs, *(f"CONFIG {name}" for name, value in wanted.to_others.items() if had.to_others[name] != value)]
+
+
+def tell(connection: dict[str, Any], params: Mapping[str, Any], new_login: str, run: Run) -> dict[str, Any]:
+    """Tell a running Sentinel what differs, in check mode nothing; see `sentinel` for what is returned.
+
+    Raises OSError, RedisError, KeyError or ConfigError.
+    """
+    nothing: dict[str, Any] = {"told": [], "was": {}, "restart": [], "user": ""}
+    try:
+        redis = connect(connection)
+    except ConnectionRefusedError:
+        return nothing
+    except RedisError as error:
+        if str(error).startswith(("WRONGPASS", "ERR invalid password", "ERR AUTH", "NOAUTH")):
+            return {**nothing, "restart": [f"it has another password ({error})"]}
+        # Nothing was ever deployed here, so whoever answers is somebody else's; the service says so.
+        return nothing
+    with redis:
+        watched = masters(redis)
+        told = commands(params, watched, new_login)
+        shown = [" ".join(map(str, command[:-1] if "auth-pass" in command else command)) for command in told]
+        other_users: list[str] = []
+        restart: list[str] = []
+        user = ""
+        if params["passwords"] and version_of(redis.info("server")["redis_version"]) >= SENTINEL_USERS_SINCE:
+            other_users = differing_users(redis, connection, params, run)
+            user = "" if run.check_mode else ADMIN
+        elif credentials(connection["auth_file"]) != ("", params["password"]):
+            restart = ["it gets another password"]
+        if not run.check_mode:
+            for command in told:
+                redis.command("SENTINEL", *command)
+            if other_users:
+                set_users(redis, params)
+    has = watched.get(params["service"], {})
+    was = {command[2]: has[command[2]] for command in told if command[0] == "SET" and command[2] in has}
+    return {"told": [*shown, *other_users], "was": was, "restart": restart, "user": user}
+
+
+def differing_users(
+    redis: RedisClient, connection: Mapping[str, Any], params: Mapping[str, Any], run: Run
+) -> list[str]:
+    """How the Sentinel's users differ from those of the trial server; unknown where check mode can start none."""
+    trial = trial_of(run, f"include {connection['auth_file']}\n", params, connection["auth_file"], is_sentinel=True)
+    if not trial:
+        return []
+    set_users(trial.redis, params)
+    return differences(state(redis), state(trial.redis), own_users(params))
+
+
+def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Have a Sentinel watch a leader with the desired settings and users, without a restart where that can be.
+
+    Who leads is its own business: ``leader`` {address, port} is for a Sentinel that does not watch the service yet.
+    ``auth_file`` of the connection, which the Sentinel's configuration includes, gets what it must know at its next
+    start. Returns ``changed``, ``told``, ``was`` (the settings among these before), ``restart`` (why it needs one, a
+    text for each reason) and ``user``: as whom it takes commands now, empty where it has no users. Raises PartError.
+    """
+    params = checked(
+        params,
+        connection=REQUIRED,
+        service=REQUIRED,
+        leader=REQUIRED,
+        quorum=REQUIRED,
+        leader_password=REQUIRED,
+        password=REQUIRED,
+        program=REQUIRED,
+        environment={},
+        run_as="",
+        settings={},
+        leader_user="",
+        passwords={},
+        owner="",
+        group="",
+        mode="",
+    )
+    connection, service = connection_of(params["connection"]), params["service"]
+    path = connection["auth_file"]
+    version = program_version(params["program"], params["environment"])
+    own = sentinel_lines(params["password"], params["passwords"], version)
+    to_leader = [f"sentinel auth-pass {service} {quote(params['leader_password'])}"]
+    if params["leader_user"]:
+        to_leader.insert(0, f"sentinel auth-user {service} {params['leader_user']}")
+    settings = [f"sentinel {name} {service} {value}" for name, value in params["settings"].items()]
+    wanted = "\n".join(["# Written by Ansible.", *own, *to_leader, *settings]) + "\n"
+    # A trial server watches nothing, so it would refuse what is said of the service.
+    run.planned[path] = "\n".join(own) + "\n"
+    had = [line for line in (text_on_disk(path) or "").splitlines() if line.startswith("sentinel auth-")]
+    new_login = "" if had == to_leader else "another password" if had[:-1] == to_leader[:-1] else "another user"
+    try:
+        done = tell(connection, params, new_login, run)
+    except (ConfigError, KeyError, OSError, RedisError) as error:
+        raise PartError(f"the Sentinel on port {connection['port']} cannot be told what to watch: {error}") from error
+    # Written last: a run that was cut short before finds the difference again.
+    differs = run.write(path, wanted, params["owner"], params["group"], params["mode"], show=False)
+    run.planned[path] = wanted
+    told = [*done["told"], *done["restart"]]
+    run.add_diff("", "".join(f"{line}\n" for line in told), f"{connection['address']}:{connection['port']}")
+    return {"changed": bool(differs or done["told"]), **done}
+
+
+# What a Sentinel knows
+
+
+class NotYetError(Exception):
+    """The Sentinel does not know everybody yet; the text says whom."""
+
+
+def fields(reply: list[str]) -> dict[str, Any]:
+    """One table of SENTINEL's answers, with the place as address:port and the flags as a set."""
+    table: dict[str, Any] = dict(zip(reply[::2], reply[1::2]))
+    return {**table, "place": f"{table['ip']}:{table['port']}", "flags": set(table["flags"].split(","))}
+
+
+def unsettled(leader: dict[str, Any], replicas: list[dict[str, Any]]) -> str:
+    """What is under way, or an empty text."""
+    if "failover_in_progress" in leader["flags"]:
+        return "a failover is under way"
+    if leader["flags"] & {"s_down", "o_down"}:
+        return f"the leader {leader['place']} does not answer"
+    if leader.get("role-reported") == "slave":
+        return f"{leader['place']}, which should lead, follows another server"
+    for replica in replicas:
+        if replica.get("role-reported") == "master" and not replica["flags"] & {"s_down", "disconnected"}:
+            return f"{replica['place']} leads although {leader['place']} does"
+    return ""
+
+
+def is_down(table: dict[str, Any]) -> bool:
+    """Whether the Sentinel has given somebody up; who is only disconnected may be about to be reached."""
+    return "s_down" in table["flags"]
+
+
+def expects(asked: Mapping[str, Any]) -> bool:
+    """Whether the Sentinel has to run and to know somebody."""
+    return bool(asked["nodes"] or asked["sentinels"])
+
+
+def look(redis: RedisClient, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the Sentinel says now. Raises NotYetError where it does not know everybody that it should."""
+    leader = fields(redis.command("SENTINEL", "MASTER", asked["service"]))
+    replicas = [fields(reply) for reply in redis.command("SENTINEL", "REPLICAS", asked["service"])]
+    others = [fields(reply) for reply in redis.command("SENTINEL", "SENTINELS", asked["service"])]
+    try:
+        quorum = str(redis.command("SENTINEL", "CKQUORUM", asked["service"]))
+    except RedisError as error:
+        quorum = str(error)
+    answer: dict[str, Any] = {
+        "leader_address": leader["ip"],
+        "leader_port": int(leader["port"]),
+        "quorum": quorum,
+        "unsettled": unsettled(leader, replicas),
+    }
+    if expects(asked):
+        wanted = {*asked["nodes"], *asked["sentinels"]}
+        known = [leader, *replicas, *others]
+        there = {table["place"] for table in known if not is_down(table) and "disconnected" not in table["flags"]}
+        # This Sentinel itself is on no list, so one of those that are wanted is not either.
+        missing = sorted(set(asked["nodes"]) - there)
+        if len(set(asked["sentinels"]) & there) < len(asked["sentinels"]) - 1:
+            missing += sorted(set(asked["sentinels"]) - there)
+        if missing:
+            raise NotYetError(f"it does not know, or does not reach, {', '.join(missing)}")
+        # Who knows not all that there should be cannot tell who should not.
+        extra = [table for table in known if asked["nodes"] and table["place"] not in wanted]
+        answer["gone"] = [table["place"] for table in extra if is_down(table)]
+        answer["strangers"] = [table["place"] for table in extra if not is_down(table)]
+    return answer
+
+
+def settled(connection: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Look until nothing is under way and everybody is known, for ``wait`` seconds.
+
+    What is unsettled after that is returned. Raises NotYetError, OSError or RedisError.
+    """
+    deadline = time.monotonic() + asked["wait"]
+    while True:
+        try:
+            with connect(connection) as redis:
+                answer = look(redis, asked)
+            if not answer["unsettled"] or time.monotonic() >= deadline:
+                return answer
+        except (NotYetError, ConnectionRefusedError):
+            if not expects(asked) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
+
+
+def settled_as_it_speaks(connection: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a Sentinel that is only asked, whether or not it speaks TLS as it should; and as whom one asks."""
+    try:
+        answer = {"tls": bool(connection["tls_name"]), "trusted": True, **settled(connection, asked)}
+    except MISUNDERSTOOD as error:
+        if expects(asked):
+            raise
+        spoken = as_it_speaks(connection)
+        if isinstance(error, socket.timeout) and connection["tls_name"] and spoken["tls_name"]:
+            # It speaks as it should and was slow, which says nothing of its certificate.
+            spoken = connection
+        tls, trusted = bool(spoken["tls_name"]), spoken["tls_name"] != ANY_NAME
+        answer = {"tls": tls, "trusted": trusted, **settled(spoken, asked)}
+    user = credentials(connection["auth_file"])[0] if connection["auth_file"] else ""
+    return {**answer, "user": user}
+
+
+def sentinel_agrees(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Wait until the Sentinel runs and knows ``nodes`` and ``sentinels``, as address:port, itself included.
+
+    With ``forget`` it forgets who is away and not among these. Returns ``changed``, ``running`` and what
+    `settled_as_it_speaks` does, ``gone`` and ``strangers`` among it. Raises PartError where it does not know them, or
+    does not run; check mode, which waits for nothing, then returns ``error``.
+    """
+    params = checked(params, connection=REQUIRED, service=REQUIRED, nodes=[], sentinels=[], forget=False, wait=30)
+    connection = connection_of(params["connection"])
+    asked = {**params, "wait": 0} if run.check_mode else params
+    changed = False
+    try:
+        answer = settled_as_it_speaks(connection, asked)
+        # In the middle of a failover it would forget that as well.
+        if params["forget"] and answer.get("gone") and not answer["unsettled"]:
+            changed = True
+            if not run.check_mode:
+                with connect(connection) as redis:
+                    redis.command("SENTINEL", "RESET", params["service"])
+                answer |= settled(connection, asked)
+    except (NotYetError, OSError, RedisError) as error:
+        is_running = isinstance(error, NotYetError)
+        if run.check_mode:
+            return {"changed": False, "running": is_running, "error": str(error)}
+        raise PartError(
+            f"the Sentinel on port {connection['port']} is not ready after {params['wait']} s: {error}"
+        ) from error
+    for place in answer.get("strangers", []):
+        run.warn(f"{place} is not in the inventory and still takes part; stop it, and run again to have it forgotten")
+    return {"changed": changed, "running": True, **answer}
