@@ -1,0 +1,108 @@
+"""Parts that run a command of the deployment's, and that wait until Django's caches answer. Each raises PartError."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.host.run import PartError, Run
+
+# How many of the last lines of a command's output are told.
+LINES = 20
+# Seconds for one answer of Django, whose caches may have to run into their own timeouts first.
+ANSWER = 30.0
+
+
+def command(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Run ``argv`` as ``user`` (empty: as we are), in /; never in check mode. Fails with its last lines.
+
+    Whether one of ``only_if`` has changed is for the caller to find out before.
+    """
+    if run.check_mode:
+        return {"changed": False, "ran": False, "rc": 0}
+    argv, user = params["argv"], params.get("user", "")
+    try:
+        result = subprocess.run(
+            argv,
+            **_as_user(user),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        whose = f" as {user}" if user else ""
+        raise PartError(f"{argv[0]} does not start{whose}: {getattr(error, 'strerror', None) or error}") from error
+    if result.returncode:
+        said = "\n".join(result.stdout.strip().splitlines()[-LINES:])
+        raise PartError(f"`{' '.join(argv)}` failed with exit status {result.returncode}: {said}")
+    return {"changed": False, "ran": True, "rc": 0}
+
+
+def _as_user(name: str) -> dict[str, Any]:
+    """The arguments of subprocess.run for another user, none for ourselves."""
+    if not name:
+        return {}
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise PartError(f"there is no user {name}") from None
+    if user.pw_uid == os.geteuid():
+        return {}
+    own = {"HOME": user.pw_dir, "USER": name, "LOGNAME": name}
+    return {
+        "user": user.pw_uid,
+        "group": user.pw_gid,
+        "extra_groups": os.getgrouplist(name, user.pw_gid),
+        "env": {**os.environ, **own},
+    }
+
+
+def ready(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Wait at most ``wait`` seconds until Django's caches answer; in check mode ask once. ``status`` and ``json``."""
+    deadline = time.monotonic() + float(params.get("wait", 30))
+    while True:
+        answer = ask_ready(params["url"])
+        if run.check_mode or answer.get("json", {}).get("status") == "ok":
+            return {"changed": False, **answer}
+        if time.monotonic() >= deadline:
+            said = answer.get("error") or f"{answer['status']} {json.dumps(answer['json'])}"
+            raise PartError(
+                f"{params['url']}/readyz does not say after {params['wait']} seconds that all is well: {said}"
+            )
+        time.sleep(0.2)
+
+
+def ask_ready(url: str, timeout: float = ANSWER) -> dict[str, Any]:
+    """What ``GET <url>/readyz`` answers: its ``status`` and its ``json``, empty for another text; or an ``error``."""
+    # Here, since on a host without Django they would take longer than all that is done there.
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        try:
+            with opener.open(f"{url}/readyz", timeout=timeout) as response:
+                status, body = response.status, response.read()
+        except urllib.error.HTTPError as response:
+            # Degraded is an answer, too.
+            with response:
+                status, body = response.code, response.read()
+    except urllib.error.URLError as error:
+        return {"error": str(getattr(error.reason, "strerror", None) or error.reason)}
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"error": str(getattr(error, "strerror", None) or error)}
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = {}
+    return {"status": status, "json": answer if isinstance(answer, dict) else {}}
