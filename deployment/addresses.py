@@ -18,6 +18,6 @@ def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def endpoint(address: str, port: int) -> str:
+def endpoint(address: str, port: int | str) -> str:
     """Return address:port, with IPv6 in brackets."""
     return f"{bracketed(address)}:{port}"

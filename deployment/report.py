@@ -25,7 +25,7 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
         elif reply["role"] == "leader":
             leaders.append(node)
         elif reply["link"] != "connected":
-            leader = f"{reply['leader_address']}:{reply['leader_port']}"
+            leader = endpoint(reply["leader_address"], reply["leader_port"])
             faults.append(f"{node['name']} follows {leader}, but its link is {reply['link']}")
     if mode == "cluster":
         # It has several, and says itself whether they are the right ones.
@@ -37,9 +37,9 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
         return faults
     for node in nodes:
         reply = hostvars[node["name"]].get("redis_reply") or {}
-        followed = (reply.get("leader_address"), reply.get("leader_port"))
+        followed = (str(reply.get("leader_address")), reply.get("leader_port", ""))
         if reply.get("role") == "replica" and followed != (leaders[0]["address"], leaders[0]["port"]):
-            faults.append(f"{node['name']} follows {followed[0]}:{followed[1]}, and {leaders[0]['name']} leads")
+            faults.append(f"{node['name']} follows {endpoint(*followed)}, and {leaders[0]['name']} leads")
     return faults
 
 
@@ -96,7 +96,7 @@ def sentinel_faults(reply: Mapping[str, Any], leader: Mapping[str, Any]) -> list
         return [f"the Sentinel does not answer: {reply.get('error', 'it was not asked')}"]
     faults = []
     if (reply.get("leader_address"), reply.get("leader_port")) != (leader["address"], leader["port"]):
-        named = f"{reply.get('leader_address')}:{reply.get('leader_port')}"
+        named = endpoint(str(reply.get("leader_address")), str(reply.get("leader_port")))
         faults.append(f"the Sentinel names {named}, and {leader['name']} leads")
     if reply.get("unsettled"):
         faults.append(f"the Sentinel says that {reply['unsettled']}")

@@ -26,7 +26,10 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Option:
-    """A variable: its type, and where the spec has them its choices, and its bounds with their unit."""
+    """A variable: its type, and where the spec has them its choices, its default, and its bounds with their unit.
+
+    `default` is None where the role computes it, and "" where the inventory must give the value.
+    """
 
     name: str
     type: str
@@ -35,6 +38,7 @@ class Option:
     least: float | None = None
     most: float | None = None
     unit: str = ""
+    default: Any = None
 
     def fault(self, value: Any) -> tuple[str, str] | None:
         """Return what is wrong with a value and what to write instead, or None."""
@@ -80,10 +84,26 @@ def options(roles: Path = PROJECT / "roles") -> Mapping[str, Option]:
     return found
 
 
+@lru_cache
+def defaults() -> Mapping[str, Any]:
+    """Return the default of every variable by name, without those that the roles compute."""
+    return {name: option.default for name, option in options().items() if option.default is not None}
+
+
 def _option(name: str, spec: Mapping[str, Any]) -> Option:
     bounds = RANGE.search(" ".join(str(spec["description"]).split()))
-    limits = (float(bounds["least"]), float(bounds["most"]), bounds["unit"] or "") if bounds else (None, None, "")
-    return Option(name, spec.get("type", "str"), spec.get("elements", ""), tuple(spec.get("choices", ())), *limits)
+    least, most = (float(bounds["least"]), float(bounds["most"])) if bounds else (None, None)
+    default = "" if spec.get("required") else spec.get("default")
+    return Option(
+        name,
+        spec.get("type", "str"),
+        spec.get("elements", ""),
+        tuple(spec.get("choices", ())),
+        least,
+        most,
+        bounds["unit"] or "" if bounds else "",
+        default,
+    )
 
 
 def is_whole(value: Any) -> bool:

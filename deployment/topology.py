@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Role defaults are not visible through hostvars, so those that other hosts need are here too; a test compares them.
-DEFAULT_PORT = 6379
-DEFAULT_SENTINEL_PORT = 26379
-DEFAULT_SERVICE = "mymaster"
-DEFAULT_DOWN_AFTER = 5000
-DEFAULT_SOCKET_GROUP = "redis-socket"
+from deployment.addresses import endpoint
+from deployment.model import address, machine, sentinel_address
+from deployment.specs import defaults
 
 
 class TopologyError(ValueError):
@@ -74,36 +71,40 @@ def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str
     sentinels = []
     for name in names if mode == "sentinel" else ():
         variables = hostvars[name]
-        address = variables.get("redis_sentinel_address") or _address(name, variables)
-        port = int(variables.get("redis_sentinel_port") or DEFAULT_SENTINEL_PORT)
+        where, port = sentinel_address(name, variables), int(_given(variables, "redis_sentinel_port"))
         sentinels.append(
             {
                 "name": name,
-                "address": address,
+                "address": where,
                 "port": port,
-                "place": f"{address}:{port}",
+                "place": f"{where}:{port}",
                 "tls": _is_true(variables.get("redis_tls", False)),
-                "service": variables.get("redis_sentinel_service") or DEFAULT_SERVICE,
-                "down_after_ms": int(variables.get("redis_sentinel_down_after_ms") or DEFAULT_DOWN_AFTER),
+                "service": _given(variables, "redis_sentinel_service"),
+                "down_after_ms": int(_given(variables, "redis_sentinel_down_after_ms")),
             }
         )
     return sentinels
 
 
 def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    address, port = _address(name, variables), int(variables.get("redis_port") or DEFAULT_PORT)
+    where, port = address(name, variables), int(_given(variables, "redis_port"))
     return {
         "name": name,
-        "address": address,
+        "address": where,
         "port": port,
-        "place": f"{address}:{port}",
+        "place": f"{where}:{port}",
         "socket": variables.get("redis_socket") or None,
-        "socket_group": variables.get("redis_socket_group") or DEFAULT_SOCKET_GROUP,
+        "socket_group": _given(variables, "redis_socket_group"),
         "tls": _is_true(variables.get("redis_tls", False)),
         "issued": _is_true(variables.get("redis_tls", False)) and not variables.get("redis_tls_cert_file"),
         "acl": _is_true(variables.get("redis_acl", True)),
-        "machine": _machine(name, variables),
+        "machine": machine(name, variables),
     }
+
+
+def _given(variables: Mapping[str, Any], name: str) -> Any:
+    """The value of a host, else its role's default, which Ansible does not show to other hosts."""
+    return variables.get(name) or defaults()[name]
 
 
 def _is_true(value: Any) -> bool:
@@ -120,14 +121,6 @@ def certificate_names(names: Iterable[str], hostvars: Mapping[str, Any]) -> dict
         if own:
             found[name] = list(dict.fromkeys(map(str, own)))
     return found
-
-
-def _address(name: str, variables: Mapping[str, Any]) -> str:
-    return str(variables.get("redis_address") or variables.get("ansible_host") or name)
-
-
-def _machine(name: str, variables: Mapping[str, Any]) -> str:
-    return str(variables.get("ansible_host") or name)
 
 
 def _reply(variables: Mapping[str, Any], mode: str) -> dict[str, Any]:
@@ -240,7 +233,7 @@ def _picture(
 
 def _says(reply: Mapping[str, Any]) -> str:
     if reply.get("role") == "replica":
-        return f"follows {reply['leader_address']}:{reply['leader_port']}"
+        return f"follows {endpoint(reply['leader_address'], reply['leader_port'])}"
     return "leads" if reply.get("role") == "leader" else "does not answer"
 
 
@@ -250,9 +243,4 @@ def _watches(sentinel: Mapping[str, Any]) -> str:
     if "leader_address" not in sentinel:
         return "watches nothing"
     trouble = f", but {sentinel['unsettled']}" if sentinel.get("unsettled") else ""
-    return f"names {sentinel['leader_address']}:{sentinel['leader_port']}{trouble}"
-
-
-def redis_neighbours(names: Iterable[str], hostvars: Mapping[str, Any], name: str) -> list[str]:
-    """Those of ``names`` that are on the same machine as the host ``name``, itself included."""
-    return [host for host in names if _machine(host, hostvars[host]) == _machine(name, hostvars[name])]
+    return f"names {endpoint(sentinel['leader_address'], sentinel['leader_port'])}{trouble}"

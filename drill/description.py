@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from deployment.specs import defaults
+
 # What a host may be, and the role that says how.
 ROLES = {"redis": "redis", "sentinel": "redis_sentinel", "app": "django_app"}
 
@@ -34,11 +36,17 @@ def deployment_description(
         "client": client,
         "service": watching[0]["service"] if watching else "",
         "down_after": watching[0]["down_after_ms"] / 1000 if watching else 0.0,
-        "node_timeout": int(first.get("redis_cluster_node_timeout_ms") or 5000) / 1000,
-        "max_lag": float(first.get("redis_min_replicas_max_lag") or 5),
+        "node_timeout": int(first.get("redis_cluster_node_timeout_ms") or default["redis_cluster_node_timeout_ms"])
+        / 1000,
+        "max_lag": _number(first, "redis_min_replicas_max_lag"),
         "redis_config": dict(first.get("redis_config") or {}),
         "hosts": {host: _host(host, hostvars[host]) for host in hosts},
     }
+
+
+def _number(variables: Mapping[str, Any], name: str) -> float:
+    """A number of a host, else its role's default."""
+    return float(variables.get(name) or defaults()[name])
 
 
 def _host(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:

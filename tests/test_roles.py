@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from conftest import PROJECT
-from deployment import topology
 from deployment.checks import caches
 from deployment.render.caches import django_caches
 
@@ -149,13 +148,6 @@ def test_nothing_is_left_to_do(role: str) -> None:
 
 
 # Filters and specs
-
-
-def test_what_the_filter_assumes_is_the_roles() -> None:
-    assert defaults("redis")["redis_port"] == topology.DEFAULT_PORT
-    assert defaults("redis_sentinel")["redis_sentinel_port"] == topology.DEFAULT_SENTINEL_PORT
-    assert defaults("redis_sentinel")["redis_sentinel_service"] == topology.DEFAULT_SERVICE
-    assert defaults("redis_sentinel")["redis_sentinel_down_after_ms"] == topology.DEFAULT_DOWN_AFTER
 
 
 def test_the_clients_are_those_of_the_filter() -> None:

@@ -12,10 +12,19 @@ from typing import Any
 
 from deployment.addresses import is_loopback
 from deployment.checks.problems import NOTHING, Finding
-from deployment.model import BUS, GROUPS, THIS_MACHINE, Deployment, Inventory, group_names, hosts_of
+from deployment.model import (
+    BUS,
+    GROUPS,
+    THIS_MACHINE,
+    Deployment,
+    Inventory,
+    group_names,
+    hosts_of,
+    neighbours,
+    sentinel_address,
+)
 from deployment.secrets import SECRET
 from deployment.specs import PLAIN, PLAIN_PATH, is_whole
-from deployment.topology import redis_neighbours
 from deployment.words import closest
 
 # Where the first exporter of a machine listens.
@@ -178,7 +187,7 @@ def _exporter_port(deployment: Deployment, host: str) -> int | None:
     """The port of a host's exporter, as the role has it where nobody says anything."""
     if deployment.get(host, "redis_exporter_port") is not None:
         return deployment.whole(host, "redis_exporter_port")
-    return EXPORTER_PORT + redis_neighbours(deployment.redis, deployment.variables, host).index(host)
+    return EXPORTER_PORT + neighbours(deployment.redis, deployment.variables, host).index(host)
 
 
 def binds(deployment: Deployment) -> Iterator[Finding]:
@@ -210,7 +219,7 @@ def same_address(deployment: Deployment) -> Iterator[Finding]:
     """Every server, and every Sentinel, is reached in a place of its own."""
     wanted = [(host, "redis_address", "redis_port", deployment.address(host)) for host in deployment.nodes]
     for host in deployment.watching:
-        address = str(deployment.get(host, "redis_sentinel_address") or deployment.address(host))
+        address = sentinel_address(host, deployment.variables[host])
         wanted.append((host, "redis_sentinel_address", "redis_sentinel_port", address))
     used: dict[tuple[str, int], str] = {}
     for host, name, port_name, address in wanted:

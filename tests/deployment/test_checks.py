@@ -14,7 +14,7 @@ from conftest import PROJECT
 from deployment.checks.problems import ERROR, WARNING, Problem, Rule, as_text, problems, shown
 from deployment.checks.rules import RULES, inventory_problems
 from deployment.checks.servers import EXPORTER_PORT, SHARED
-from deployment.model import DEFAULTS, Inventory
+from deployment.model import Inventory
 from deployment.specs import options
 
 PASSWORD = "a-Password-of-40-characters-that-is-fine"
@@ -1116,13 +1116,6 @@ def test_two_hundred_hosts_take_no_time() -> None:
 
 def found_in(one: Given) -> list[Problem]:
     return inventory_problems(Inventory(*one))
-
-
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_the_defaults_are_those_of_the_roles(name: str) -> None:
-    role = max((path.name for path in (PROJECT / "roles").iterdir() if name.startswith(f"{path.name}_")), key=len)
-    defaults = yaml.safe_load((PROJECT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))
-    assert DEFAULTS[name] == defaults[name]
 
 
 def test_the_first_port_of_exporters_is_that_of_the_role() -> None:

@@ -10,7 +10,6 @@ from deployment.topology import (
     TopologyError,
     certificate_names,
     redis_hosts,
-    redis_neighbours,
     redis_nodes,
     redis_places,
     redis_sentinels,
@@ -324,19 +323,6 @@ def test_instances_on_one_machine_are_told_apart_by_their_ports() -> None:
         for name, port, reply in zip(NAMES, (6379, 6378, 6377), (DOWN, DOWN, followed))
     }
     assert leader(hostvars) == "redis-2"
-
-
-def test_neighbours() -> None:
-    hostvars: dict[str, dict[str, Any]] = {
-        "redis-1": {"ansible_host": "192.0.2.11"},
-        "redis-2": {"ansible_host": "192.0.2.12"},
-        "redis-3": {"ansible_host": "192.0.2.11"},
-        "redis-4": {},
-        "redis-5": {"ansible_host": "redis-4"},
-    }
-    assert redis_neighbours(list(hostvars), hostvars, "redis-1") == ["redis-1", "redis-3"]
-    assert redis_neighbours(list(hostvars), hostvars, "redis-2") == ["redis-2"]
-    assert redis_neighbours(list(hostvars), hostvars, "redis-4") == ["redis-4", "redis-5"]
 
 
 def test_the_names_of_certificates_are_those_of_all_servers_of_a_host() -> None:

@@ -18,10 +18,14 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))
 from deployment import hosts, plan, report, secrets, topology, users
 from deployment.checks import facts, reading, rules, variables, versions
 from deployment.checks.problems import as_answer, in_python
-from deployment.model import Inventory, hosts_of
+from deployment.model import Inventory, hosts_of, neighbours
 from deployment.render import caches, firewall, python_source, redis_conf
+from deployment.specs import defaults
 from drill import description
 from security import findings
+
+# Read before Ansible forks its processes, rather than in each of them.
+defaults()
 
 
 def inventory_problems(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -79,7 +83,7 @@ class FilterModule:
             "redis_conf": redis_conf.redis_conf,
             "redis_has_secrets": redis_conf.redis_has_secrets,
             "redis_hosts": topology.redis_hosts,
-            "redis_neighbours": topology.redis_neighbours,
+            "redis_neighbours": neighbours,
             "redis_nodes": topology.redis_nodes,
             "redis_passwords": users.redis_passwords,
             "redis_persists": redis_conf.redis_persists,
