@@ -36,8 +36,7 @@ def deployment_description(
         "client": client,
         "service": watching[0]["service"] if watching else "",
         "down_after": watching[0]["down_after_ms"] / 1000 if watching else 0.0,
-        "node_timeout": int(first.get("redis_cluster_node_timeout_ms") or default["redis_cluster_node_timeout_ms"])
-        / 1000,
+        "node_timeout": _number(first, "redis_cluster_node_timeout_ms") / 1000,
         "max_lag": _number(first, "redis_min_replicas_max_lag"),
         "redis_config": dict(first.get("redis_config") or {}),
         "hosts": {host: _host(host, hostvars[host]) for host in hosts},
