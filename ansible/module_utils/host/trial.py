@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.host.run import Run
-from ansible.module_utils.redis_client import RedisClient, credentials, login
+from ansible.module_utils.redis_client import RedisClient, connect, connection_of
 
-# Seconds until the trial server must have started, and for its replies.
+# Seconds until the trial server must have started.
 START_WAIT = 30.0
-TIMEOUT = 5.0
 # The start of a line of the configuration that has a secret, as the program repeats it.
 SECRET_LINE = re.compile(r"'(user \S+|(?:sentinel )?\S*(?:pass|auth)\S*) .*'")
 
@@ -105,13 +104,10 @@ class Trial:
                 **identity,
             )
             try:
-                redis = self._wait_for(self._process, socket)
+                return self._wait_for(self._process, socket, auth if includes_users else "")
             except ConfigError as error:
                 log.seek(0)
                 raise ConfigError(_complaint(log.read()) or str(error)) from None
-        if includes_users:
-            login(redis, *credentials(auth))
-        return redis
 
     def _write(self, path: str, text: str, identity: Mapping[str, Any]) -> None:
         with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -119,13 +115,19 @@ class Trial:
                 os.chown(path, identity["user"], identity["group"])
             file.write(text)
 
-    def _wait_for(self, process: subprocess.Popen[bytes], socket: str) -> RedisClient:
+    def _wait_for(self, process: subprocess.Popen[bytes], socket: str, auth_file: str) -> RedisClient:
         deadline = time.monotonic() + START_WAIT
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ConfigError(f"the program ended with exit code {process.returncode}")
-            with contextlib.suppress(OSError):
-                return RedisClient(socket, 0, timeout=TIMEOUT)
+            # Some listen before they have read who their users are, and may still refuse these.
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                redis = stack.enter_context(
+                    connect(connection_of({"address": socket, "port": 0, "auth_file": auth_file}))
+                )
+                redis.command("PING")
+                stack.pop_all()
+                return redis
             time.sleep(0.005)
         raise ConfigError(f"the program did not start in {START_WAIT:.0f} s")
 
@@ -183,8 +185,11 @@ def without_what_is_missing(content: str, auth_file: str | None, has_users: bool
 
 
 def _complaint(log: str) -> str:
-    """What the program says of a wrong configuration: the lines after its heading, else its last line."""
+    """What the program says of a wrong configuration: a rule, the lines after its heading, or its last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
+    rules = re.findall(r"Error loading ACL rule '[^>#].*", log)
+    if rules:
+        return "; ".join(rules)
     for index, line in enumerate(lines):
         if "FATAL CONFIG FILE ERROR" in line:
             return "; ".join(SECRET_LINE.sub(r"'\1 ***'", line) for line in lines[index + 1 : index + 4])
