@@ -32,6 +32,7 @@ from ansible.module_utils.redis_client import (
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.modules import (
     certificate_authority,
+    host_look,
     host_probe,
     redis_binary,
     redis_certificate,
@@ -55,6 +56,7 @@ from servers import Farm, RedisServer, RedisServerFactory, free_port, server_bin
 
 MODULES = [
     certificate_authority,
+    host_look,
     host_probe,
     redis_binary,
     redis_certificate,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.host.process import newer_files, started_at
 from ansible.module_utils.host.run import PartError, Run
 from ansible.module_utils.host.services import (
     managed,
@@ -87,11 +88,23 @@ class Place:
             **more,
         }
 
+    def which(self, name: str = "shop", **more: Any) -> dict[str, Any]:
+        """What a part gets that does not describe the service."""
+        params = self.params(name)
+        return {key: params[key] for key in ("name", "manager", "supervisor")} | more
+
+    def retired(self, name: str = "shop") -> dict[str, Any]:
+        return self.which(name, unit_path=str(self.unit(name)))
+
     def unit(self, name: str = "shop") -> Path:
         return self.directory / "programs" / f"{name}.conf"
 
     def pid(self, name: str = "shop") -> int:
         return int(self.daemon.process(name).get("pid", 0))
+
+    def command(self, name: str = "shop") -> str:
+        """What the process runs by now."""
+        return Path(f"/proc/{self.pid(name)}/cmdline").read_text().replace("\0", " ").strip()
 
     def supervisord_pid(self) -> int:
         return int((self.directory / "supervisord.pid").read_text())
@@ -115,6 +128,16 @@ def compare(params: dict[str, Any]) -> dict[str, Any]:
 def age(path: Path) -> None:
     """Have a file be older than every process."""
     os.utime(path, (1, 1))
+
+
+def touch(path: Path, pid: int) -> None:
+    """Write a file after a process has started, of which the kernel knows the moment to a hundredth of a second."""
+
+    def is_newer() -> bool:
+        path.touch()
+        return bool(newer_files([str(path)], started_at(pid)))
+
+    assert wait_for(is_newer)
 
 
 def test_an_empty_host_in_check_mode(place: Place) -> None:
@@ -162,7 +185,7 @@ def test_a_newer_file_restarts_it(place: Place, tmp_path: Path) -> None:
     age(setting)
     params = place.params(files=[str(setting), str(tmp_path / "absent")])
     first = apply(params)["pid"]
-    setting.touch()
+    touch(setting, first)
     seen = compare(params)
     assert (seen["changed"], seen["stale"], seen["restarted"], seen["newer"]) == (True, True, True, [str(setting)])
     assert place.pid() == first
@@ -185,12 +208,12 @@ def test_a_stale_service_may_be_left_to_the_caller(place: Place, tmp_path: Path)
     setting = tmp_path / "settings.py"
     params = place.params(files=[str(setting)], restart=False)
     pid = apply(params)["pid"]
-    setting.touch()
+    touch(setting, pid)
     result = apply(params)
     assert (result["changed"], result["stale"], result["restarted"], result["pid"]) == (False, True, False, pid)
     # And it is never forgotten.
     assert apply(params)["stale"]
-    assert service_restarted(params, Run())["pid"] != pid
+    assert service_restarted(place.which(), Run())["pid"] != pid
     assert not apply(params)["stale"]
 
 
@@ -206,8 +229,8 @@ def test_another_description(place: Place, restart: bool) -> None:
     # Where it was left to the caller it is still to be done.
     assert apply(changed)["stale"] != restart
     if not restart:
-        service_restarted(changed, Run())
-    assert b"sleep\x00601" in Path(f"/proc/{place.pid()}/cmdline").read_bytes()
+        service_restarted(place.which(), Run())
+    assert wait_for(lambda: place.command() == "sleep 601")
     assert not apply(changed)["stale"]
 
 
@@ -237,18 +260,18 @@ def test_a_program_that_was_replaced(place: Place, tmp_path: Path) -> None:
 
 def test_a_stopped_service_is_started(place: Place) -> None:
     first = apply(place.params())["pid"]
-    assert service_stopped(place.params(), Run(check_mode=True)) == {"changed": True}
+    assert service_stopped(place.which(), Run(check_mode=True)) == {"changed": True}
     assert place.pid() == first
-    assert service_stopped(place.params(), Run()) == {"changed": True}
+    assert service_stopped(place.which(), Run()) == {"changed": True}
     assert place.pid() == 0
-    assert service_stopped(place.params(), Run()) == {"changed": False}
+    assert service_stopped(place.which(), Run()) == {"changed": False}
     seen = compare(place.params())
     assert (seen["changed"], seen["running"], seen["described"]) == (True, False, False)
     assert apply(place.params())["started"]
     # One that had ended is started with what has changed since.
-    service_stopped(place.params(), Run())
+    service_stopped(place.which(), Run())
     assert apply(place.params(command="exec sleep 601"))["started"]
-    assert b"sleep\x00601" in Path(f"/proc/{place.pid()}/cmdline").read_bytes()
+    assert wait_for(lambda: place.command() == "sleep 601")
 
 
 def test_a_service_that_does_not_come_up_says_why(place: Place) -> None:
@@ -293,30 +316,30 @@ def test_the_port_of_another_process(place: Place) -> None:
 def test_a_service_is_retired(place: Place) -> None:
     apply(place.params())
     pid = apply(place.params("other"))["pid"]
-    assert service_absent(place.params(), Run(check_mode=True)) == {"changed": True}
+    assert service_absent(place.retired(), Run(check_mode=True)) == {"changed": True}
     assert place.pid()
-    assert service_absent(place.params(), Run()) == {"changed": True}
+    assert service_absent(place.retired(), Run()) == {"changed": True}
     assert place.daemon.process("shop") == {}
-    assert service_absent(place.params(), Run()) == {"changed": False}
+    assert service_absent(place.retired(), Run()) == {"changed": False}
     assert place.pid("other") == pid
 
 
 def test_a_service_is_retired_where_supervisord_does_not_run(place: Place) -> None:
     apply(place.params())
     place.daemon.shutdown()
-    assert service_absent(place.params(), Run()) == {"changed": True}
+    assert service_absent(place.retired(), Run()) == {"changed": True}
     assert not place.unit().exists()
 
 
 def test_a_retirement_that_was_cut_short(place: Place) -> None:
     """Stopped, but still described: found again, and done again."""
     apply(place.params())
-    service_stopped(place.params(), Run())
-    assert service_absent(place.params(), Run()) == {"changed": True}
+    service_stopped(place.which(), Run())
+    assert service_absent(place.retired(), Run()) == {"changed": True}
     assert place.daemon.process("shop") == {}
     # And where the description was deleted and supervisor not told, a new one starts it.
     apply(place.params())
-    service_stopped(place.params(), Run())
+    service_stopped(place.which(), Run())
     place.unit().unlink()
     assert apply(place.params())["pid"] == place.pid() > 0
 
@@ -330,7 +353,7 @@ def test_after_supervisord_was_shut_down(place: Place) -> None:
     changed = place.params(command="exec sleep 601")
     assert compare(changed)["started"]
     assert apply(changed)["started"]
-    assert b"sleep\x00601" in Path(f"/proc/{place.pid()}/cmdline").read_bytes()
+    assert wait_for(lambda: place.command() == "sleep 601")
     assert not apply(changed)["changed"]
     assert not apply(place.params("other"))["changed"]
 
@@ -378,12 +401,12 @@ def at_once(calls: list[Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def test_a_restart(place: Place) -> None:
     first = apply(place.params())["pid"]
-    assert service_restarted(place.params(), Run(check_mode=True))["changed"]
+    assert service_restarted(place.which(), Run(check_mode=True))["changed"]
     assert place.pid() == first
-    assert service_restarted(place.params(), Run())["pid"] == place.pid() != first
+    assert service_restarted(place.which(), Run())["pid"] == place.pid() != first
     # Also of one that does not run.
-    service_stopped(place.params(), Run())
-    assert service_restarted(place.params(), Run())["pid"] == place.pid() > 0
+    service_stopped(place.which(), Run())
+    assert service_restarted(place.which(), Run())["pid"] == place.pid() > 0
 
 
 def test_a_file_that_supervisor_cannot_read(place: Place) -> None:
@@ -392,7 +415,7 @@ def test_a_file_that_supervisor_cannot_read(place: Place) -> None:
     # It is not this service's, which runs.
     assert not compare(place.params())["changed"]
     with pytest.raises(PartError, match=r"^supervisor refuses its configuration: .*program:other"):
-        service_restarted(place.params(), Run())
+        service_restarted(place.which(), Run())
 
 
 def test_supervisord_that_does_not_start(place: Place) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.host.run import PartError, Run
+from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
 
 # How many of the last lines of a command's output are told.
 LINES = 20
@@ -21,11 +21,12 @@ ANSWER = 30.0
 def command(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Run ``argv`` as ``user`` (empty: as we are), in /; never in check mode. Fails with its last lines.
 
-    Whether one of ``only_if`` has changed is for the caller to find out before.
+    Its output is not looked at where it succeeds.
     """
+    params = checked(params, argv=REQUIRED, user="")
     if run.check_mode:
         return {"changed": False, "ran": False, "rc": 0}
-    argv, user = params["argv"], params.get("user", "")
+    argv, user = params["argv"], params["user"]
     try:
         result = subprocess.run(
             argv,
@@ -68,7 +69,8 @@ def _as_user(name: str) -> dict[str, Any]:
 
 def ready(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Wait at most ``wait`` seconds until Django's caches answer; in check mode ask once. ``status`` and ``json``."""
-    deadline = time.monotonic() + float(params.get("wait", 30))
+    params = checked(params, url=REQUIRED, wait=30)
+    deadline = time.monotonic() + params["wait"]
     while True:
         answer = ask_ready(params["url"])
         if run.check_mode or answer.get("json", {}).get("status") == "ok":

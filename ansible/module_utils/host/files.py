@@ -11,14 +11,18 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils.host.run import PartError, Run
+from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
+
+# The owner, the group and the mode of what is made; an empty one is left alone.
+ATTRIBUTES = {"owner": "", "group": "", "mode": ""}
 
 
 def directory(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Make a directory, and those above it, with these attributes. ``what`` names what differed."""
+    params = checked(params, path=REQUIRED, **ATTRIBUTES)
     path = params["path"]
     what = []
     if not os.path.isdir(path):
@@ -39,7 +43,7 @@ def _make(path: str, params: Mapping[str, Any], run: Run) -> None:
         _make(above, params, run)
     try:
         # With a mode of its own, open to nobody else until it has its owner.
-        os.mkdir(path, 0o700 if params.get("mode") else 0o777)
+        os.mkdir(path, 0o700 if params["mode"] else 0o777)
     except FileExistsError:
         # Another host of the same machine was faster.
         return
@@ -50,10 +54,11 @@ def _make(path: str, params: Mapping[str, Any], run: Run) -> None:
 
 def file(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Write a file. ``differs`` names what differed: "missing", "content", "owner", "group" or "mode"."""
-    path, content, force = params["path"], params["content"], params.get("force", True)
-    if params.get("validate") and not run.check_mode and _is_other(path, content, force):
+    params = checked(params, path=REQUIRED, content=REQUIRED, force=True, diff=True, validate=(), **ATTRIBUTES)
+    path, content, force = params["path"], params["content"], params["force"]
+    if params["validate"] and not run.check_mode and _is_other(path, content, force):
         _validate(path, content, params["validate"])
-    differs = run.write(path, content, **_attributes(params), force=force, show=params.get("diff", True))
+    differs = run.write(path, content, **_attributes(params), force=force, show=params["diff"])
     return {"changed": bool(differs), "differs": differs}
 
 
@@ -66,14 +71,14 @@ def _is_other(path: str, content: str, force: bool) -> bool:
         return True
 
 
-def _validate(path: str, content: str, command: list[str]) -> None:
+def _validate(path: str, content: str, command: Sequence[str]) -> None:
     """Have a program judge the content, in a file of its own beside the real one."""
     try:
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.") as aside:
             aside.write(content.encode())
             aside.flush()
-            command = [word.replace("%s", aside.name) for word in command]
-            result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            judge = [word.replace("%s", aside.name) for word in command]
+            result = subprocess.run(judge, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
         raise PartError(f"{path} was not written, it cannot be validated: {error}") from error
     if result.returncode:
@@ -83,6 +88,7 @@ def _validate(path: str, content: str, command: list[str]) -> None:
 
 def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Have a symbolic link point to ``target``; it changes in one step, so nobody sees it missing."""
+    params = checked(params, path=REQUIRED, target=REQUIRED)
     path, target = params["path"], params["target"]
     before = os.readlink(path) if os.path.islink(path) else ""
     if before == target:
@@ -103,10 +109,11 @@ def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Delete files and whole directories. ``removed`` are those that were there."""
+    params = checked(params, paths=REQUIRED)
     removed = [path for path in params["paths"] if os.path.lexists(path)]
     for path in params["paths"]:
         # No wrong variable ever makes this a root directory, or one such as /etc.
-        if not os.path.isabs(path) or os.path.normpath(path).count("/") < 2:
+        if not os.path.isabs(path) or "/" not in os.path.normpath(path).strip("/"):
             raise PartError(f"{path} is not deleted: this is no path of a file or directory of the deployment")
     for path in removed:
         run.add_diff("present\n", "absent\n", path)
@@ -123,6 +130,7 @@ def absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def lines_absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Delete the lines of a file that do not match ``keep``; its diff is not shown, since they may hold secrets."""
+    params = checked(params, path=REQUIRED, keep=REQUIRED)
     path = params["path"]
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as lines:
@@ -138,4 +146,4 @@ def lines_absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _attributes(params: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(params.get(name) or "") for name in ("owner", "group", "mode")}
+    return {name: str(params[name] or "") for name in ATTRIBUTES}

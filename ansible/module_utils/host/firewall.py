@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.host.run import Run
+from ansible.module_utils.host.run import REQUIRED, Run, checked
 from ansible.module_utils.host.services import Systemd
 
 LIST = ["nft", "list", "table", "inet", "cachestack"]
@@ -15,6 +15,7 @@ LIST = ["nft", "list", "table", "inet", "cachestack"]
 
 def firewall_load(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Have the unit ``name`` load the rules of ``file``, now and with the machine. ``same`` is whether those run."""
+    params = checked(params, name=REQUIRED, file=REQUIRED)
     unit = Systemd(params["name"])
     state = unit.state()
     is_planned = run.check_mode and params["file"] in run.planned

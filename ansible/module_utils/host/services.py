@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 from ansible.module_utils.host.process import is_replaced, is_taken, newer_files, started_at
-from ansible.module_utils.host.run import PartError, Run
+from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
 from ansible.module_utils.listening import owner
 
 if TYPE_CHECKING:
     from ansible.module_utils.host.supervisord import Supervisord
 
-# What systemd answers for a unit of which it knows nothing, or where there is no systemd.
+# What systemd is asked for.
 PROPERTIES = ("MainPID", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
@@ -175,6 +175,8 @@ class Supervisor:
 
 
 Service = Union[Systemd, Supervisor]
+# The parameters that say which service a part is about.
+WHICH: dict[str, Any] = {"name": REQUIRED, "manager": REQUIRED, "supervisor": None}
 
 
 def managed(params: Mapping[str, Any]) -> Service:
@@ -208,25 +210,36 @@ def service(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     which with ``restart`` false is left to the caller; ``newer`` are the files that are newer than its process. In
     check mode files that would be written are. Fails where it does not run and another process has its port.
     """
-    mine, unit_path = managed(params), params["unit_path"]
-    address, port = params.get("address") or "", int(params.get("port") or 0)
+    params = checked(
+        params,
+        **WHICH,
+        unit_path=REQUIRED,
+        unit=REQUIRED,
+        port=0,
+        description="",
+        files=(),
+        address="",
+        port_variable="",
+        restart=True,
+    )
+    mine, unit_path, address, port = managed(params), params["unit_path"], params["address"], params["port"]
     state, began = look(mine)
     newer: list[str] = []
     if state.pid:
-        files = [*params.get("files", ()), unit_path]
+        files = [*params["files"], unit_path]
         written = run.planned if run.check_mode else {}
         newer = [path for path in files if path in written or newer_files([path], began)]
     elif port and is_taken(address, port):
         raise PartError(
             f"{params['name']}: port {port} on {address} is taken by {owner(port)}; "
-            f"stop it, or set {params.get('port_variable') or 'its port'} to a free port in the inventory"
+            f"stop it, or set {params['port_variable'] or 'its port'} to a free port in the inventory"
         )
     if not run.check_mode:
         mine.prepare()
     differs = mine.describe(unit_path, params["unit"], run)
     described = bool({"content", "missing"} & set(differs))
     stale = bool(state.pid) and (bool(newer) or described or state.outdated or is_replaced(state.pid))
-    restarts = stale and params.get("restart", True)
+    restarts = stale and bool(params["restart"])
     changed = bool(differs) or not state.pid or restarts or not state.enabled
     pid = state.pid
     if changed and not run.check_mode:
@@ -245,6 +258,7 @@ def service(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def service_absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Stop a service and delete its description, by which an interrupted run finds it again."""
+    params = checked(params, **WHICH, unit_path=REQUIRED)
     path = params["unit_path"]
     if not os.path.lexists(path):
         return {"changed": False}
@@ -262,6 +276,7 @@ def service_absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def service_stopped(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Stop a service where it runs; it keeps its description."""
+    params = checked(params, **WHICH)
     mine = managed(params)
     active = mine.state().active
     if active and not run.check_mode:
@@ -271,6 +286,7 @@ def service_stopped(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def service_restarted(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Restart a service now, whatever it is; a description that has changed is read. ``pid`` is its new process."""
+    params = checked(params, **WHICH, port=0)
     if run.check_mode:
         return {"changed": True, "pid": 0}
     mine = managed(params)
