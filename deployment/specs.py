@@ -1,4 +1,4 @@
-"""The roles' variables as their argument_specs have them, and values that are not what these say."""
+"""The roles' variables as their argument_specs and bounds have them, and values that are not what these say."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import yaml
 from deployment.words import did_you_mean
 
 PROJECT = Path(__file__).resolve().parent.parent
-# The bounds of a number and its unit stand in its description, where people read them: (500 to 60000 milliseconds).
-RANGE = re.compile(r"\((?P<least>-?[0-9.]+) to (?P<most>[0-9.]+)(?: (?P<unit>\w+))?\)")
 # What a number in another unit is off by.
 FACTORS = {"milliseconds": 1000, "seconds": 0.001}
 # What units, redis.conf and the shell all take without quotes, and how to say it.
@@ -25,8 +23,27 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """The least and the most that a number may be, both included, and its unit; None where there is no bound."""
+
+    least: float | None = None
+    most: float | None = None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        """The bounds for people, such as `500 to 60000 milliseconds`; "" where there are none."""
+        if self.least is None or self.most is None:
+            return ""
+        return f"{self.least:g} to {self.most:.10g}{self.unit and f' {self.unit}'}"
+
+    def hold(self, value: float) -> bool:
+        """Tell whether they let a number pass."""
+        return (self.least is None or self.least <= value) and (self.most is None or value <= self.most)
+
+
+@dataclass(frozen=True)
 class Option:
-    """A variable: its type, and where the spec has them its choices, its default, and its bounds with their unit.
+    """A variable: its type, and where the spec has them its choices, its bounds and its default.
 
     `default` is None where the role computes it, and "" where the inventory must give the value.
     """
@@ -35,9 +52,7 @@ class Option:
     type: str
     elements: str = ""
     choices: tuple[Any, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    unit: str = ""
+    bounds: Bounds = Bounds()
     default: Any = None
 
     def fault(self, value: Any) -> tuple[str, str] | None:
@@ -62,26 +77,37 @@ class Option:
         return "it is unknown", f"{did_you_mean(value, self.choices)}choose {', '.join(map(str, self.choices))}"
 
     def _range_fault(self, value: Any) -> tuple[str, str] | None:
-        if self.least is None or self.most is None or self.least <= float(value) <= self.most:
+        if not str(self.bounds) or self.bounds.hold(float(value)):
             return None
-        wanted = f"{self.least:g} to {self.most:g}"
-        if not self.unit:
-            return "it is out of range", f"write a number from {wanted}"
-        meant = float(value) * FACTORS.get(self.unit, 1)
-        hint = f" (did you mean {meant:g}?)" if self.least <= meant <= self.most else ""
-        return f"it is out of range, and in {self.unit}", f"write {wanted} {self.unit}{hint}"
+        if not self.bounds.unit:
+            return "it is out of range", f"write a number from {self.bounds}"
+        meant = float(value) * FACTORS.get(self.bounds.unit, 1)
+        hint = f" (did you mean {meant:g}?)" if self.bounds.hold(meant) else ""
+        return f"it is out of range, and in {self.bounds.unit}", f"write {self.bounds}{hint}"
 
 
 @lru_cache
 def options(roles: Path = PROJECT / "roles") -> Mapping[str, Option]:
     """Return every role's variables by name."""
-    found = {}
-    for path in sorted(roles.glob("*/meta/argument_specs.yml")):
-        spec = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        (entry_point,) = spec["argument_specs"].values()
-        for name, option in entry_point["options"].items():
-            found[name] = _option(name, option)
-    return found
+    limits = bounds(roles)
+    return {
+        name: _option(name, spec, limits.get(name, Bounds()))
+        for path in sorted(roles.glob("*/meta/argument_specs.yml"))
+        for entry_point in read_yaml(path)["argument_specs"].values()
+        for name, spec in entry_point["options"].items()
+    }
+
+
+@lru_cache
+def bounds(roles: Path = PROJECT / "roles") -> Mapping[str, Bounds]:
+    """Return the bounds of the variables that have them, by name, from each role's meta/bounds.yml."""
+    paths = sorted(roles.glob("*/meta/bounds.yml"))
+    return {name: Bounds(**given) for path in paths for name, given in read_yaml(path).items()}
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a file of YAML holds."""
+    return yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @lru_cache
@@ -90,20 +116,9 @@ def defaults() -> Mapping[str, Any]:
     return {name: option.default for name, option in options().items() if option.default is not None}
 
 
-def _option(name: str, spec: Mapping[str, Any]) -> Option:
-    bounds = RANGE.search(" ".join(str(spec["description"]).split()))
-    least, most = (float(bounds["least"]), float(bounds["most"])) if bounds else (None, None)
-    default = "" if spec.get("required") else spec.get("default")
-    return Option(
-        name,
-        spec.get("type", "str"),
-        spec.get("elements", ""),
-        tuple(spec.get("choices", ())),
-        least,
-        most,
-        bounds["unit"] or "" if bounds else "",
-        default,
-    )
+def _option(name: str, spec: Mapping[str, Any], limits: Bounds) -> Option:
+    choices, default = tuple(spec.get("choices", ())), "" if spec.get("required") else spec.get("default")
+    return Option(name, spec.get("type", "str"), spec.get("elements", ""), choices, limits, default)
 
 
 def is_whole(value: Any) -> bool:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.checks import facts, rules
 from deployment.checks.problems import ERROR, PAGE, Rule
+from deployment.specs import bounds
 
 PROJECT = Path(__file__).resolve().parent.parent
 VARIABLES = PROJECT / "docs" / "variables.md"
@@ -58,8 +59,10 @@ def specs(roles: Path = PROJECT / "roles") -> dict[str, dict[str, dict[str, Any]
 def table(options: dict[str, dict[str, Any]]) -> str:
     """One role's variables as a Markdown table."""
     lines = ["| variable | values | default | what it is |", "|---|---|---|---|"]
+    limits = bounds()
     for variable, option in options.items():
-        cells = (f"`{variable}`", _values(option), _default(option), str(option["description"]))
+        values = ", ".join(filter(None, (_values(option), str(limits.get(variable, "")))))
+        cells = (f"`{variable}`", values, _default(option), str(option["description"]))
         lines.append(f"| {' | '.join(' '.join(cell.split()).replace('|', '&#124;') for cell in cells)} |")
     return "\n".join(lines)
 
@@ -91,8 +94,8 @@ def variables_page() -> str:
         [
             "# Variables",
             "",
-            "Written by `python docs/generate.py` from the roles' `argument_specs`. An inventory may set each of them;",
-            "what goes with what is in [the rules](rules.md).",
+            "Written by `python docs/generate.py` from the roles' `argument_specs` and `bounds.yml`.",
+            "An inventory may set each of them; what goes with what is in [the rules](rules.md).",
             "",
             *tables,
         ]

@@ -35,7 +35,7 @@ def test_the_page_of_the_variables(pages: list[Path]) -> None:
     assert (
         "| `cache_mode` | `locmem`, `standalone`, `replication`, `sentinel`, `cluster` | `standalone` | Where" in text
     )
-    assert "| `redis_port` | int | `6379` | " in text
+    assert "| `redis_port` | int, 1 to 65535 | `6379` | " in text
     assert "| `redis_password` | str | required | " in text
     assert "| `redis_leader` | str | see description | " in text
     assert "| `django_app_cache_aliases` | dict | see description | " in text

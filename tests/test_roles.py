@@ -117,6 +117,19 @@ def test_the_specs_are_complete(role: str) -> None:
             assert set(listed(option["default"])) <= set(option["choices"]), name
 
 
+@EACH_ROLE
+def test_the_bounds_are_those_of_the_roles_numbers(role: str) -> None:
+    path = f"roles/{role}/meta/bounds.yml"
+    bounds: dict[str, dict[str, Any]] = load(path) if (PROJECT / path).exists() else {}
+    for name, limits in bounds.items():
+        option = specs(role)[name]
+        assert option["type"] in ("int", "float"), name
+        assert set(limits) <= {"least", "most", "unit"}, name
+        assert limits["least"] <= option.get("default", limits["least"]) <= limits["most"], name
+    # In prose they would be a copy.
+    assert [name for name, option in specs(role).items() if re.search(r"\(\d+ to \d", option["description"])] == []
+
+
 def listed(value: Any) -> list[Any]:
     """A value that has choices as a list, each entry of which is one."""
     return value if isinstance(value, list) else [value]

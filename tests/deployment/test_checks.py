@@ -1137,7 +1137,7 @@ def test_every_number_has_bounds() -> None:
     numbers = [
         option for option in options().values() if option.type in ("int", "float") and option.name != "service_port"
     ]
-    assert [option.name for option in numbers if option.least is None] == []
+    assert [option.name for option in numbers if option.bounds.least is None] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
