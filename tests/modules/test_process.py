@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.host.process import is_replaced, is_taken, newer_files, started_at
+from ansible.module_utils.listening import listening_inodes, processes
 
 from servers import free_port, wait_for
 
@@ -24,11 +25,11 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """The port of another process that listens."""
+def listening() -> Iterator[tuple[int, int]]:
+    """The port and the process id of another process that listens."""
     with subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         assert started.stdout is not None
-        yield int(started.stdout.readline())
+        yield int(started.stdout.readline()), started.pid
         # Leaving closes its standard input, with which it ends.
         started.communicate()
 
@@ -100,7 +101,8 @@ def test_is_replaced(tmp_path: Path) -> None:
     assert not is_replaced(4194304)
 
 
-def test_is_taken(port: int) -> None:
+def test_is_taken(listening: tuple[int, int]) -> None:
+    port, _ = listening
     assert is_taken("127.0.0.1", port)
     assert is_taken("0.0.0.0", port)
     assert is_taken("*", port)
@@ -121,3 +123,13 @@ def test_a_connection_that_lingers_does_not_take_the_port() -> None:
             # Closed by the server first, so its side stays in TIME_WAIT.
             listener.accept()[0].close()
     assert not is_taken("127.0.0.1", port)
+
+
+def test_processes(listening: tuple[int, int]) -> None:
+    port, pid = listening
+    inodes = listening_inodes(port)
+    assert len(inodes) == 1
+    (name,) = processes(inodes)
+    assert name.endswith(f" (process {pid})")
+    assert listening_inodes(free_port()) == set()
+    assert list(processes(set())) == []
