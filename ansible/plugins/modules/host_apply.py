@@ -1,0 +1,166 @@
+#!/usr/bin/python
+"""Ansible module: give a host its desired state, or in check mode say what would change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host.certificate import certificate
+from ansible.module_utils.host.cluster import cluster
+from ansible.module_utils.host.commands import command, ready
+from ansible.module_utils.host.configuration import configuration
+from ansible.module_utils.host.files import absent, directory, file, lines_absent, link
+from ansible.module_utils.host.firewall import firewall_load
+from ansible.module_utils.host.program import install_program
+from ansible.module_utils.host.run import PartError, Run, with_secrets
+from ansible.module_utils.host.sentinel import sentinel, sentinel_agrees
+from ansible.module_utils.host.services import service, service_absent, service_restarted, service_stopped
+from ansible.module_utils.host.topology import topology
+from ansible.module_utils.host.users import users
+from ansible.module_utils.host.volatile import volatile
+
+DOCUMENTATION = r"""
+module: host_apply
+short_description: Give a host its desired state
+description:
+  - Applies the parts of each section in order, in one process. Check mode compares with the same code, and changes
+    nothing.
+  - The first part that fails ends the run. What was applied until then stays, and the next run goes on from there.
+options:
+  sections:
+    description:
+      - What to apply. Each section has a C(name) and its C(parts). Each part is a dictionary with its kind as C(part),
+        the key of its result as C(name) (by default the kind), and the parameters of that kind. The C(name) of a
+        service is that of its unit, too.
+      - With C(only_if), a list of names, a part is applied only where one of these parts of its section changed.
+      - "A value C({secret: NAME}) anywhere in a part stands for that one of I(secrets)."
+    type: list
+    elements: dict
+    required: true
+  secrets: {description: Secrets by name; they are never shown., type: dict, default: {}}
+author: the cachestack authors
+"""
+
+EXAMPLES = r"""
+- name: Apply the Redis configuration
+  host_apply:
+    secrets: {admin: "{{ redis_admin_password }}"}
+    sections:
+      - name: redis
+        parts:
+          - {part: directory, path: /etc/redis, mode: "0755"}
+          - part: file
+            name: password
+            path: /etc/redis/password
+            mode: "0600"
+            content: {secret: admin}
+            diff: false
+"""
+
+RETURN = r"""
+sections:
+  description: By section whether it C(changed), and the result of each of its parts by name.
+  type: dict
+section: {description: The section that failed., returned: failure, type: str}
+part: {description: The part that failed., returned: failure, type: str}
+diff: {description: "The differences, without secrets.", type: list}
+"""
+
+KINDS: dict[str, Callable[[Mapping[str, Any], Run], dict[str, Any]]] = {
+    "absent": absent,
+    "certificate": certificate,
+    "cluster": cluster,
+    "command": command,
+    "configuration": configuration,
+    "directory": directory,
+    "file": file,
+    "firewall_load": firewall_load,
+    "lines_absent": lines_absent,
+    "link": link,
+    "program": install_program,
+    "ready": ready,
+    "sentinel": sentinel,
+    "sentinel_agrees": sentinel_agrees,
+    "service": service,
+    "service_absent": service_absent,
+    "service_restarted": service_restarted,
+    "service_stopped": service_stopped,
+    "topology": topology,
+    "users": users,
+    "volatile": volatile,
+}
+# Those whose ``name`` is also that of the service.
+NAMED = {"firewall_load", "service", "service_absent", "service_restarted", "service_stopped"}
+
+
+class ApplyError(Exception):
+    """A part failed: ``section`` and ``part`` are its names, the text says why."""
+
+    def __init__(self, section: str, part: str, text: str) -> None:
+        super().__init__(text)
+        self.section, self.part = section, part
+
+
+def apply(
+    sections: Sequence[Mapping[str, Any]], secrets: Mapping[str, str], run: Run, results: dict[str, dict[str, Any]]
+) -> None:
+    """Apply all sections, and put what their parts return into ``results``, by name. Raises ApplyError."""
+    for section in sections:
+        done: dict[str, Any] = {"changed": False}
+        results[section["name"]] = done
+        for part in section["parts"]:
+            name = part.get("name") or part["part"]
+            if name in done:
+                raise ApplyError(section["name"], name, "two results of this section have the same name")
+            try:
+                done[name] = apply_part(part, secrets, run, done)
+            except PartError as error:
+                raise ApplyError(section["name"], name, str(error)) from error
+            done["changed"] = done["changed"] or bool(done[name]["changed"])
+
+
+def apply_part(
+    part: Mapping[str, Any], secrets: Mapping[str, str], run: Run, done: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Apply one part, and return its result; ``done`` has those of its section until now. Raises PartError."""
+    kind = part["part"]
+    if kind not in KINDS:
+        raise PartError(f"there is no kind of part {kind}")
+    if "only_if" in part and not any(done[name]["changed"] for name in part["only_if"] if name in done):
+        return {"changed": False, "ran": False}
+    not_its_own = {"part", "only_if"} if kind in NAMED else {"part", "only_if", "name"}
+    params = {key: value for key, value in part.items() if key not in not_its_own}
+    return KINDS[kind](with_secrets(params, secrets), run)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            "sections": {"type": "list", "elements": "dict", "required": True},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    run = Run(module.check_mode)
+    results: dict[str, dict[str, Any]] = {}
+    failure: dict[str, Any] = {}
+    try:
+        apply(module.params["sections"], module.params["secrets"], run, results)
+    except ApplyError as error:
+        failure = {"msg": str(error), "section": error.section, "part": error.part}
+    finally:
+        run.close()
+    for warning in run.warnings:
+        module.warn(warning)
+    changed = any(section["changed"] for section in results.values())
+    result = {"changed": changed, "sections": results, "diff": run.diffs}
+    if failure:
+        module.fail_json(**result, **failure)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
