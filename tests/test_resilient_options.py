@@ -20,8 +20,9 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachestack.entries import Server
 from cachestack.resilient import ClusterRedisCache
-from cachestack.resilient.options import CONNECTION_DEFAULTS, Options, Server, WrongOptionsError, parse
+from cachestack.resilient.options import CONNECTION_DEFAULTS, Options, WrongOptionsError, parse
 from servers import SERVICE, Farm, free_port
 
 pytestmark = pytest.mark.usefixtures("django_project")

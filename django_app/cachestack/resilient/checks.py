@@ -14,8 +14,9 @@ from django.conf import settings
 from django.core import checks
 from redis import exceptions
 
+from ..entries import Server
 from .errors import REDIS_ERRORS
-from .options import CACHE_SESSIONS, Options, Server, WrongOptionsError, parse
+from .options import CACHE_SESSIONS, Options, WrongOptionsError, parse
 from .servers import make_pool
 
 Question = Callable[[], Optional[checks.CheckMessage]]

@@ -13,8 +13,9 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from redis.crc import key_slot
 
+from ..entries import place
 from .errors import REDIS_ERRORS, NotSentError
-from .options import Options, place
+from .options import Options
 from .servers import Server, describe
 from .topology import Topology, nobody, pool_for
 

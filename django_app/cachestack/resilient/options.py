@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .rules import (
-    CONNECTION,
-    DATABASE,
-    ENTRY,
-    FOREIGN,
-    POLICY,
-    SENTINEL,
-    TCP,
-    TLS,
-    Rule,
-    did_you_mean,
-    is_boolean,
-    is_host,
-    show,
-)
+from ..entries import Entry, Server
+from ..option_rules import COMPRESSORS, CONNECTION, DATABASE, POLICY, SERIALIZERS, TCP, TLS
+from .rules import INSTALLED
 
-SCHEMES = ("redis", "rediss", "unix")
-DEFAULT_PORT = 6379
 # Engines that keep sessions in a cache alone: what such a cache drops is lost.
 CACHE_SESSIONS = "django.contrib.sessions.backends.cache"
 # RESP2, because redis-py 8 would speak RESP3, which Redis 5 refuses.
@@ -44,8 +27,6 @@ TLS_DEFAULTS = {
     "ssl_check_hostname": True,
     "ssl_min_version": ssl.TLSVersion.TLSv1_2,
 }
-# As safe as it can be without giving up what pickle can store.
-SERIALIZER = "signed"
 
 
 class WrongOptionsError(ImproperlyConfigured):
@@ -54,30 +35,6 @@ class WrongOptionsError(ImproperlyConfigured):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
-
-
-def place(host: str, port: int) -> str:
-    """Return the name of a server, as it stands in a URL."""
-    return f"{f'[{host}]' if ':' in host else host}:{port}"
-
-
-@dataclass(frozen=True)
-class Server:
-    """One entry of LOCATION.
-
-    `name` is safe to show. `path` is a Unix socket's, and then there is no host. `db` and the credentials are None
-    where the URL has none.
-    """
-
-    name: str
-    host: str = ""
-    port: int = DEFAULT_PORT
-    path: str = ""
-    tls: bool = False
-    db: int | None = None
-    # Also the user name: whoever forgets the colon before a password writes one here.
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -96,8 +53,8 @@ class Options:
     on_error: str = "miss"
     retry_deadline: float = 0.5
     log_interval: float = 10.0
-    serializer: Any = SERIALIZER
-    compressor: str = "none"
+    serializer: Any = SERIALIZERS[0]
+    compressor: str = COMPRESSORS[0]
     compress_from: int = 1024
     sentinels: tuple[tuple[str, int], ...] = ()
     sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -110,11 +67,10 @@ def parse(kind: str, location: Any, params: Mapping[str, Any], alias: str | None
     """
     params = _beside_location(params)
     aliases = _aliases_of(kind, location, params) if alias is None else [alias]
-    parser = _Parser(kind, aliases, location, params)
-    options = parser.options()
-    if options is None:
-        raise WrongOptionsError([f"CACHES[{parser.alias!r}]: {problem}" for problem in parser.problems])
-    return options
+    entry = Entry(kind, location, params, INSTALLED)
+    if entry.problems:
+        raise WrongOptionsError([f"CACHES[{_first(aliases)!r}]: {problem}" for problem in entry.problems])
+    return _options(entry, aliases)
 
 
 def _aliases_of(kind: str, location: Any, params: Mapping[str, Any]) -> list[str]:
@@ -133,233 +89,49 @@ def _beside_location(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
 
 
-class _Parser:
-    """One run over an entry, which goes on after a problem so that all of them can be told together."""
-
-    def __init__(self, kind: str, aliases: Sequence[str], location: Any, params: Mapping[str, Any]) -> None:
-        self.kind, self.aliases, self.location, self.params = kind, aliases, location, params
-        self.alias = aliases[0] if aliases else "?"
-        given = params.get("OPTIONS", {})
-        self.given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-        self.problems: list[str] = []
-
-    def options(self) -> Options | None:
-        """Return the options, or None if there are problems."""
-        given, rules = self.given, self._rules()
-        self._check_values("", self.params, ENTRY)
-        servers = self._servers()
-        # Also where nothing is said, as it needs a SECRET_KEY.
-        self._check_values("OPTIONS", {"serializer": SERIALIZER, **given}, rules)
-        kwargs = given.get("sentinel_kwargs", {}) if self.kind == "sentinel" else {}
-        if isinstance(kwargs, Mapping):
-            self._check_sentinel_kwargs(kwargs)
-        if self.problems:
-            return None
-        policy = {name: given[name] for name in POLICY if name in given}
-        policy.setdefault("on_error", "raise" if self._holds_sessions() else "miss")
-        policy.setdefault("retry_deadline", self._deadline(policy["on_error"]))
-        if self.kind == "sentinel":
-            policy["sentinels"] = tuple((host, port) for host, port in given["sentinels"])
-            timeouts = ("socket_timeout", "socket_connect_timeout", "protocol")
-            defaults = {name: given.get(name, CONNECTION_DEFAULTS[name]) for name in timeouts}
-            policy["sentinel_kwargs"] = _consistent_tls(
-                {**defaults, **(TLS_DEFAULTS if kwargs.get("ssl") else {}), **kwargs}
-            )
-        return Options(self.alias, tuple(servers), self._connection(servers[0]), **policy)
-
-    def _rules(self) -> dict[str, Rule]:
-        rules = {**CONNECTION, **TCP, **TLS, **POLICY}
-        if self.kind != "cluster":
-            rules.update(DATABASE)
-        if self.kind == "sentinel":
-            rules.update(SENTINEL)
-        return rules
-
-    def _check_values(self, where: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-        for name, value in given.items():
-            if name not in rules:
-                self._tell(f"{where or 'it'} has {show(name)}, {self._unknown(where, name, rules)}")
-                continue
-            wrong = rules[name](value)
-            if wrong:
-                # A dict that was written as text can have a password in it.
-                hidden = "password" in name or name in ("OPTIONS", "sentinels", "sentinel_kwargs")
-                shown = "" if hidden else f" {show(value)}"
-                self._tell(f"{f'{where}[{name!r}]' if where else name}{shown} {wrong}")
-
-    def _unknown(self, where: str, name: Any, rules: Mapping[str, Rule]) -> str:
-        if where == "OPTIONS" and name == "db":
-            return "but a Redis Cluster has the database 0 alone; remove it"
-        if where == "OPTIONS" and name in SENTINEL:
-            return "which is for the backend SentinelRedisCache alone; remove it, or write that BACKEND"
-        if not where and name in self._rules():
-            return "which stands beside OPTIONS; write it in OPTIONS"
-        meant = did_you_mean(name, rules) if isinstance(name, str) else ""
-        known = f": {FOREIGN[name]}" if name in FOREIGN else meant or "; remove it"
-        return f"which is no option{' of this backend' if where else ' of Django'}{known}"
-
-    def _check_sentinel_kwargs(self, kwargs: Mapping[str, Any]) -> None:
-        where = "OPTIONS['sentinel_kwargs']"
-        self._check_values(where, kwargs, {**CONNECTION, **TCP, **TLS, "ssl": is_boolean})
-        for name in kwargs:
-            if name in TLS and not kwargs.get("ssl"):
-                self._tell(f"{where} has {name!r} without TLS; write 'ssl': True beside it")
-
-    def _servers(self) -> list[Server]:
-        location = self.location
-        entries = re.split("[;,]", location) if isinstance(location, str) else location
-        if not isinstance(entries, (list, tuple)):
-            self._tell(f"LOCATION {show(location)} must be a URL or a list of URLs, such as {self._example()!r}")
-            return []
-        if not any(entries):
-            self._tell(f"LOCATION is empty; write a URL or a list of URLs, such as {self._example()!r}")
-            return []
-        servers = []
-        for place, entry in enumerate(entries, 1):
-            server = self._server("LOCATION" if len(entries) == 1 else f"LOCATION entry {place}", entry)
-            if server:
-                servers.append(server)
-        names = [server.name for server in servers]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self._tell(f"LOCATION has {name} twice; remove one")
-        if len({server.tls for server in servers}) > 1:
-            self._tell("LOCATION mixes rediss:// with other schemes; write rediss:// everywhere or nowhere")
-        if len({server.db for server in servers if server.db is not None}) > 1:
-            self._tell("LOCATION names different databases; write db in OPTIONS, once")
-        if len({(server.username, server.password) for server in servers}) > 1:
-            self._tell("LOCATION has different credentials; write username and password in OPTIONS, once")
-        self._check_kind(len(entries), servers)
-        if servers:
-            self._check_against_options(servers)
-        return servers
-
-    def _server(self, where: str, entry: Any) -> Server | None:
-        """Return the server, or None after telling what is wrong. A URL is never shown, as it may hold a password."""
-        if not isinstance(entry, str):
-            self._tell(f"{where} {show(entry)} must be a URL, such as {self._example()!r}")
-        elif not entry.strip():
-            self._tell(f"{where} is empty; remove it, or write a URL, such as {self._example()!r}")
-        elif entry != entry.strip() or not entry.isprintable():
-            self._tell(f"{where} has blanks around it or control characters in it; remove them")
-        else:
-            scheme, separator, _ = entry.partition("://")
-            if separator and scheme in SCHEMES:
-                return self._read_url(where, entry)
-            shown = f" {scheme}://" if separator and re.fullmatch("[A-Za-z+]{1,20}", scheme) else " no scheme of these"
-            self._tell(f"{where} has{shown}; a URL begins with redis://, rediss:// or unix://")
-        return None
-
-    def _read_url(self, where: str, entry: str) -> Server | None:
-        encode = "percent-encode a password, or better write it in OPTIONS"
-        forms = "redis://host:6379, redis://[::1]:6379 or unix:///path/to/redis.sock"
-        try:
-            url = urlsplit(entry)
-            port = url.port
-            if port == 0:
-                raise ValueError("nobody listens there")
-        except ValueError:
-            self._tell(f"{where} has no port from 1 to 65535, or cannot be read; write it as {forms}, and {encode}")
-            return None
-        path, authority = unquote(url.path), url.netloc.rpartition("@")[2]
-        if url.fragment or entry.endswith("#") or (url.scheme != "unix" and "@" in url.path + url.query):
-            self._tell(f"{where} has a part after the host that cannot be read; {encode}")
-            return None
-        if url.scheme == "unix":
-            if authority or not path.strip("/"):
-                self._tell(f"{where} has no path of a socket; write unix:///path/to/redis.sock, and {encode}")
-                return None
-            name, host = f"unix:///{path.lstrip('/')}", ""
-        else:
-            # Not url.hostname, which is in lower case: Sentinel tells MyMaster from mymaster.
-            host = unquote(re.sub(r":\d*$", "", authority).strip("[]"))
-            if not is_host(host):
-                self._tell(f"{where} has no host that can be one; write {url.scheme}://host:port, and {encode}")
-                return None
-            name = host
-            if self.kind != "sentinel":
-                host = str(ipaddress.ip_address(host)) if ":" in host else host.lower()
-                name = place(host, port or DEFAULT_PORT)
-            elif port:
-                self._tell(f"{where} has a port, but it names the service that Sentinel watches; write redis://{name}")
-        return Server(
-            name=name,
-            host=host,
-            port=port or DEFAULT_PORT,
-            path="" if host else path,
-            tls=url.scheme == "rediss",
-            db=self._database(f"{where} ({name})", "" if not host else path.strip("/"), url),
-            username=unquote(url.username) if url.username else None,
-            password=unquote(url.password) if url.password else None,
+def _options(entry: Entry, aliases: Sequence[str]) -> Options:
+    """The options of an entry without problems."""
+    given, kwargs = entry.given, entry.sentinel_kwargs
+    policy = {name: given[name] for name in POLICY if name in given}
+    policy.setdefault("on_error", "raise" if _holds_sessions(aliases) else "miss")
+    policy.setdefault("retry_deadline", _deadline(entry.kind, policy["on_error"]))
+    if entry.kind == "sentinel":
+        policy["sentinels"] = tuple((host, port) for host, port in given["sentinels"])
+        timeouts = ("socket_timeout", "socket_connect_timeout", "protocol")
+        defaults = {name: given.get(name, CONNECTION_DEFAULTS[name]) for name in timeouts}
+        policy["sentinel_kwargs"] = _consistent_tls(
+            {**defaults, **(TLS_DEFAULTS if kwargs.get("ssl") else {}), **kwargs}
         )
+    return Options(_first(aliases), tuple(entry.servers), _connection(entry), **policy)
 
-    def _database(self, where: str, path: str, url: SplitResult) -> int | None:
-        """Return the db of a URL, /1 or ?db=1; redis-py would take 0 for one that is no number."""
-        words = [path] if path else []
-        for key, value in parse_qsl(url.query, keep_blank_values=True):
-            if key == "db":
-                words.append(value)
-            else:
-                self._tell(f"{where} has ?{key if key.isidentifier() else '...'}=; write it in OPTIONS")
-        for word in words:
-            if not re.fullmatch("[0-9]{1,9}", word):
-                self._tell(f"{where} has the database {show(word)}, which is no number; write /0 or another one")
-                return None
-        if len({int(word) for word in words}) > 1:
-            self._tell(f"{where} names two databases, {' and '.join(words)}; write one")
-        return int(words[0]) if words else None
 
-    def _check_kind(self, entries: int, servers: Sequence[Server]) -> None:
-        if self.kind == "server":
-            if entries == 1 and self.given.get("read_from") == "replicas":
-                self._tell("OPTIONS['read_from'] 'replicas' needs replicas; write LOCATION as a list, the leader first")
-            return
-        if any(server.path for server in servers):
-            self._tell(f"LOCATION has unix://, which a {self.kind.title()} cannot be reached by; write redis://")
-        if self.kind == "cluster" and any(server.db for server in servers):
-            self._tell("LOCATION names a db, but a Redis Cluster has the database 0 alone; remove it")
-        if self.kind == "sentinel":
-            if entries > 1:
-                self._tell(f"LOCATION has several entries; write the one service, such as {self._example()!r}")
-            if "sentinels" not in self.given:
-                self._tell("OPTIONS lacks 'sentinels'; write a list of (host, port) pairs, as [('10.0.0.1', 26379)]")
+def _first(aliases: Sequence[str]) -> str:
+    return aliases[0] if aliases else "?"
 
-    def _check_against_options(self, servers: Sequence[Server]) -> None:
-        first, given = servers[0], self.given
-        for name, ours in (("db", first.db), ("username", first.username), ("password", first.password)):
-            if ours is not None and name in given and given[name] != ours:
-                self._tell(f"LOCATION and OPTIONS name different values of {name!r}; write it in OPTIONS alone")
-        for name in given:
-            if name in TLS and not any(server.tls for server in servers):
-                self._tell(f"OPTIONS has {name!r}, but LOCATION has no TLS; write rediss://, or remove it")
-            if name in TCP and any(server.path for server in servers):
-                self._tell(f"OPTIONS has {name!r}, which a Unix socket does not have; remove it")
 
-    def _connection(self, first: Server) -> dict[str, Any]:
-        connection: dict[str, Any] = {**CONNECTION_DEFAULTS, **(TLS_DEFAULTS if first.tls else {})}
-        if self.kind != "cluster":
-            connection["db"] = first.db or 0
-        if first.username:
-            connection["username"] = first.username
-        if first.password:
-            connection["password"] = first.password
-        rules = {**CONNECTION, **TCP, **TLS, **DATABASE}
-        connection.update({name: value for name, value in self.given.items() if name in rules})
-        return _consistent_tls(connection)
+def _connection(entry: Entry) -> dict[str, Any]:
+    first = entry.servers[0]
+    connection: dict[str, Any] = {**CONNECTION_DEFAULTS, **(TLS_DEFAULTS if first.tls else {})}
+    if entry.kind != "cluster":
+        connection["db"] = first.db or 0
+    if first.username:
+        connection["username"] = first.username
+    if first.password:
+        connection["password"] = first.password
+    rules = {**CONNECTION, **TCP, **TLS, **DATABASE}
+    connection.update({name: value for name, value in entry.given.items() if name in rules})
+    return _consistent_tls(connection)
 
-    def _deadline(self, on_error: str) -> float:
-        if on_error == "miss":
-            return 0.5
-        # Who would rather wait than lose something waits for a restart, or a failover where there is one.
-        return 2.0 if self.kind == "server" else 10.0
 
-    def _holds_sessions(self) -> bool:
-        return bool(settings.SESSION_ENGINE == CACHE_SESSIONS and settings.SESSION_CACHE_ALIAS in self.aliases)
+def _deadline(kind: str, on_error: str) -> float:
+    if on_error == "miss":
+        return 0.5
+    # Who would rather wait than lose something waits for a restart, or a failover where there is one.
+    return 2.0 if kind == "server" else 10.0
 
-    def _example(self) -> str:
-        return "redis://mymaster" if self.kind == "sentinel" else "redis://127.0.0.1:6379"
 
-    def _tell(self, problem: str) -> None:
-        self.problems.append(problem)
+def _holds_sessions(aliases: Sequence[str]) -> bool:
+    return bool(settings.SESSION_ENGINE == CACHE_SESSIONS and settings.SESSION_CACHE_ALIAS in aliases)
 
 
 def _consistent_tls(connection: dict[str, Any]) -> dict[str, Any]:

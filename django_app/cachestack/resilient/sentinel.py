@@ -11,8 +11,9 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from ..entries import place
 from .errors import NotSentError
-from .options import Options, place
+from .options import Options
 from .servers import Server, no_retry
 from .topology import Replicated, nobody, pool_for, role_of
 
