@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 from ansible.module_utils.listening import listening_inodes, main_pid, processes
 from ansible.module_utils.redis_client import (
     CONNECTION_SPEC,
@@ -31,49 +30,19 @@ from ansible.module_utils.redis_client import (
 )
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.modules import (
-    certificate_authority,
-    host_look,
-    host_probe,
     redis_binary,
     redis_certificate,
-    redis_cluster,
     redis_command,
-    redis_config,
-    redis_exporter_probe,
     redis_follow,
     redis_role,
-    redis_sentinel,
-    redis_sentinel_info,
-    redis_switchover,
     redis_users,
-    security_probe,
     service_probe,
     source_archive,
 )
 
-from conftest import PROJECT, Certificate, Listen
+from conftest import Certificate, Listen
 from servers import Farm, RedisServer, RedisServerFactory, free_port, server_binary
 
-MODULES = [
-    certificate_authority,
-    host_look,
-    host_probe,
-    redis_binary,
-    redis_certificate,
-    redis_cluster,
-    redis_command,
-    redis_config,
-    redis_exporter_probe,
-    redis_follow,
-    redis_role,
-    redis_sentinel,
-    redis_sentinel_info,
-    redis_switchover,
-    redis_users,
-    security_probe,
-    service_probe,
-    source_archive,
-]
 PASSWORD = "p@ss \"word' \\ #é"
 
 
@@ -1160,44 +1129,11 @@ def test_no_server_at_all_says_what_to_do(
 # All modules
 
 
-class _CapturedError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_the_documentation_is_that_of_the_arguments(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec: dict[str, dict[str, Any]] = {}
-
-    def capture(argument_spec: dict[str, Any], **_: Any) -> None:
-        spec.update(argument_spec)
-        raise _CapturedError
-
-    monkeypatch.setattr(module, "AnsibleModule", capture)
-    with pytest.raises(_CapturedError):
-        module.main()
-    documented = yaml.safe_load(module.DOCUMENTATION)
-    assert documented["module"] == module.__name__.rpartition(".")[2]
-    assert set(documented["options"]) == set(spec)
-    for name, option in documented["options"].items():
-        assert set(option) <= {"description", "type", "required", "default", "elements", "choices"}, name
-        for key in ("type", "required", "default", "elements", "choices"):
-            assert option.get(key) == spec[name].get(key), f"{name}: {key}"
-    assert yaml.safe_load(module.EXAMPLES)
-    for name, value in yaml.safe_load(getattr(module, "RETURN", "{}")).items():
-        assert set(value) <= {"description", "type", "returned"}, name
-
-
 def test_service_probe_of_a_process_that_ends_meanwhile(tmp_path: Path) -> None:
     """The first answer names a process that is gone; the second one's runs."""
     asked = tmp_path / "asked"
     script = f"[ -e {asked} ] && echo {os.getpid()} || {{ touch {asked}; echo 4194304; }}"
     assert service_probe.running(["sh", "-c", script])[0] == os.getpid()
-
-
-def test_every_module_is_tested() -> None:
-    assert {path.stem for path in (PROJECT / "ansible" / "plugins" / "modules").glob("*.py")} == {
-        module.__name__.rpartition(".")[2] for module in MODULES
-    }
 
 
 def test_the_defaults_of_the_redis_modules_are_those_of_the_client(leader: RedisServer) -> None:

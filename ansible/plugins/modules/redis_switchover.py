@@ -25,12 +25,7 @@ options:
   sentinel_tls: {description: Whether the Sentinels speak TLS., type: bool, default: false}
   service: {description: The name of what the Sentinels watch., type: str}
   wait: {description: Seconds until another one must lead., type: int, default: 15}
-  address: {description: Address to connect to., type: str, default: 127.0.0.1}
-  port: {description: Port to connect to., type: int, required: true}
-  tls_ca_file: {description: The authority that signed the certificate of a server with TLS., type: path}
-  tls_name: {description: The name in that certificate., type: str}
-  auth_file: {description: A redis.conf on the host that the roles wrote; it has what to log in with., type: path}
-  timeout: {description: Seconds to wait for the connection and for each reply., type: float, default: 5}
+extends_documentation_fragment: [redis_connection]
 author: the cachestack authors
 """
 
