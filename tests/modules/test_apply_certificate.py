@@ -35,8 +35,8 @@ def serves(
 
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_server_that_is_only_asked(serves: dict[str, Any], certificate: Certificate, stale: bool) -> None:
-    changes = {"cert_file": str(certificate.address_file)} if stale else {}
-    result = apply(certificate_part, serves, **changes, reload=False)
+    file = certificate.address_file if stale else certificate.file
+    result = apply(certificate_part, serves, cert_file=str(file), reload=False)
     assert (result["changed"], result["stale"]) == (False, stale)
 
 

@@ -68,12 +68,13 @@ def test_to_a_replica_and_back(redis_server: RedisServerFactory, leader: RedisSe
     """Each change is made once, remembered by the server, and foretold by check mode."""
     server = redis_server(password=PASSWORD)
     conf = server.config
-    asked = {"connection": connection(server, auth_file), "wait": 20, "volatile_file": str(conf)}
+    here = connection(server, auth_file)
+    asked = {"connection": here, "wait": 20, "volatile_file": str(conf)}
     following = {**asked, "leader": place(leader)}
 
     foretold = apply(topology, following, check=True)
     assert (foretold["changed"], foretold["role"]) == (True, "leader")
-    assert ask_role(connection_of(asked["connection"]))["role"] == "leader"
+    assert ask_role(connection_of(here))["role"] == "leader"
 
     leader.client().set("written", "before")
     result = apply(topology, following)

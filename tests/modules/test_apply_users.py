@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.host.run import Run
-from ansible.module_utils.host.users import TO_LEADER, users
+from ansible.module_utils.host.users import TO_LEADER, Desired, State, users
 from ansible.module_utils.redis_client import RedisClient, RedisError, connect, connection_of, credentials, quote
 
 from parts import PASSWORD, apply, connection, may, refused
@@ -245,6 +245,16 @@ def test_a_rule_that_the_program_does_not_know_is_refused(server: RedisServer, u
             assert PASSWORD not in text
     assert path.read_text() == 'requirepass "old"\n'
     assert may(server, "", "old", "PING") == "PONG"
+
+
+def test_a_server_without_users_has_one_password() -> None:
+    """Before version 6, of which no program is at hand here."""
+    desired = Desired({"default": "next"}, [], finish=True)
+    about_to = State({}, "next", ("next", ""))
+    assert desired.differences(State({}, "old", ("old", "")), about_to) == ["default", TO_LEADER]
+    assert desired.differences(about_to, about_to) == []
+    # The new program has users, and the running server has not.
+    assert desired.differences(about_to, State({"default": {"on"}}, "next", ("next", ""))) == []
 
 
 def test_the_trial_server_is_shared(users_of: UsersOf) -> None:

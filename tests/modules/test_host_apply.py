@@ -157,7 +157,7 @@ def test_ansible_takes_all_that_the_module_needs_to_the_host(farm: Farm, tmp_pat
     server = farm.server("old")
     (tmp_path / "auth.conf").write_text('requirepass "old"\n')
     arguments = {"sections": [redis_section(server, tmp_path)], "secrets": SECRETS}
-    program = Path(sys.executable).with_name("ansible")
+    program = str(Path(sys.executable).with_name("ansible"))
     command = [program, "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     done = subprocess.run(
         [*command, "localhost", "-m", "host_apply", "-a", json.dumps(arguments), "-vvv"],
