@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-# Run as a program, Python finds what lies beside this file, and the package is above it.
+# Run as a program, Python finds what lies beside this file, and the packages are above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "django_app"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.checks import facts, rules

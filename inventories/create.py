@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 import yaml
 
 # Run as a program, Python finds only what lies beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "django_app"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.addresses import bracketed, endpoint, is_loopback

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cachestack.option_rules import COMPRESSORS
 from conftest import PROJECT
 from deployment.checks import caches
 from deployment.render.caches import django_caches
@@ -167,7 +168,7 @@ def test_the_clients_are_those_of_the_filter() -> None:
     assert specs("cache")["cache_client"]["choices"] == list(caches.CLIENTS)
 
 
-@pytest.mark.parametrize("word", [*caches.ALIAS, "leader", "replicas", *caches.COMPRESSORS])
+@pytest.mark.parametrize("word", [*caches.ALIAS, "leader", "replicas", *COMPRESSORS])
 def test_the_words_of_an_alias_are_described(word: str) -> None:
     assert re.search(rf"\b{word}\b", specs("django_app")["django_app_cache_aliases"]["description"])
 

@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from cachestack import entries
+from cachestack import option_rules as rules
+from cachestack.entries import Entry
+from cachestack.option_rules import Rule
 from deployment.checks.problems import NOTHING
 from deployment.specs import kind
 from deployment.words import closest, did_you_mean, unknown
@@ -19,7 +23,6 @@ from deployment.words import closest, did_you_mean, unknown
 # The key prefix of an alias that says none.
 DEFAULT_PREFIX = "dj"
 CLIENTS = ("builtin", "django_redis", "resilient")
-COMPRESSORS = ("none", "zlib", "lz4", "zstd")
 # The clients that cannot serve a mode.
 UNABLE = {("builtin", "sentinel"), ("builtin", "cluster"), ("django_redis", "cluster")}
 # The lowest Django that has each client.
@@ -42,82 +45,60 @@ class Fault(NamedTuple):
 Check = Callable[[Any], "tuple[str, str] | None"]
 
 
-def number(least: float = 0, *, above: bool = False, whole: bool = False, or_none: bool = False) -> Check:
-    """Return the check of a number that is `least` or more, or `above` it; or nothing, if that means something."""
+def of(rule: Rule) -> Check:
+    """Return the check by a rule of the client's table, in the words of somebody who writes YAML."""
 
     def check(value: Any) -> tuple[str, str] | None:
-        if value is None and or_none:
+        wrong = rule(value)
+        if wrong is None:
             return None
-        wanted = "a whole number" if whole else "a number"
-        bound = f"{'above' if above else 'of at least'} {least:g}"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            return f"it must be {wanted}, and is {kind(value)}", f"write {wanted} {bound}, without quotes"
-        if not (value > least if above else value >= least) or not math.isfinite(value):
-            return "it is out of range", f"write {wanted} {bound}"
-        return None
+        if isinstance(rule, rules.Choice):
+            meant = did_you_mean(value, rule.choices)
+            return "it is unknown", f"{meant}choose {', '.join(map(str, rule.choices))}"
+        if rule is rules.text:
+            return f"it must be text, and is {kind(value)}", "write it in quotes"
+        if rule is rules.is_boolean:
+            return f"it must be true or false, and is {kind(value)}", "write true or false, without quotes"
+        if rule is rules.sentinels:
+            return f"it {wrong.partition('; ')[0]}", "write pairs of a host and a port: [[10.0.0.1, 26379], ...]"
+        return as_fault(wrong, "it ")
 
     return check
 
 
-def boolean(value: Any) -> tuple[str, str] | None:
-    """Refuse what is neither true nor false: the text 'False' would count as true."""
-    if isinstance(value, bool):
-        return None
-    return f"it must be true or false, and is {kind(value)}", "write true or false, without quotes"
+def as_fault(problem: str, subject: str = "") -> tuple[str, str]:
+    """Return a problem of the client's as what is wrong and what to write instead."""
+    wrong, _, fix = problem.partition("; ")
+    return subject + wrong, fix or "write that, or remove it for the default"
 
 
-def text(value: Any) -> tuple[str, str] | None:
-    """Refuse what is no text."""
-    return None if isinstance(value, str) else (f"it must be text, and is {kind(value)}", "write it in quotes")
-
-
-def choice(*choices: Any) -> Check:
-    """Return the check of a value that is one of these."""
-
-    def check(value: Any) -> tuple[str, str] | None:
-        if any(type(one) in type(value).__mro__ and value == one for one in choices):
-            return None
-        return "it is unknown", f"{did_you_mean(value, choices)}choose {', '.join(map(str, choices))}"
-
-    return check
+def or_none(check: Check) -> Check:
+    """Return the check of a value that may be none as well."""
+    return lambda value: None if value is None else check(value)
 
 
 def seconds(value: Any) -> tuple[str, str] | None:
-    """Refuse a timeout that Django would not take as it is written."""
-    fix = "write a whole number of seconds, null for ever, or 0 for no caching"
-    if value is None:
+    """Refuse a timeout that Django would not take as it is written, and say what Django would make of it."""
+    wrong = rules.timeout(value)
+    if wrong is None:
         return None
+    fix = "write a whole number of seconds, null for ever, or 0 for no caching"
     if isinstance(value, str):
         became = "Django would silently take 300 seconds" if not _is_number(value) else "a number has no quotes"
         return f"it is text: {became}", fix
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"it is {kind(value)}", fix
     if isinstance(value, float):
         rounded = int(value) if math.isfinite(value) else "refused"
         return f"it is a fraction, and would be {rounded}{'' if rounded else ': nothing would be cached'}", fix
-    return ("it is over before it begins: nothing would be cached", fix) if value < 0 else None
+    if isinstance(value, int) and value < 0:
+        return "it is over before it begins: nothing would be cached", fix
+    return f"it {wrong}", fix
 
 
 def dotted(value: Any) -> tuple[str, str] | None:
     """Refuse what is no dotted path of a class."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+    if isinstance(value, str) and rules.dotted_path(value) is None:
         return None
     return "it must be the dotted path of a class", "write one such as package.module.Name"
-
-
-def sentinels(value: Any) -> tuple[str, str] | None:
-    """Refuse what is no list of pairs of a host and a port."""
-    pairs = value if isinstance(value, (list, tuple)) else ()
-    if pairs and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and type(pair[1]) is int for pair in pairs):
-        return None
-    return "it must be a list of pairs of a host and a port", "write [[10.0.0.1, 26379], ...]"
-
-
-def mapping(value: Any) -> tuple[str, str] | None:
-    """Refuse what is no mapping."""
-    return (
-        None if isinstance(value, Mapping) else (f"it must be a mapping, and is {kind(value)}", "write {name: value}")
-    )
 
 
 def anything(value: Any) -> None:
@@ -147,30 +128,20 @@ def checking(check: Check) -> Check:
     return lambda value: UNCHECKED_TLS if value is False or value == "none" else check(value)
 
 
+text, mapping, boolean, sentinels = of(rules.text), of(rules.mapping), of(rules.is_boolean), of(rules.sentinels)
+positive, whole = of(rules.number(above=True)), of(rules.number(whole=True))
+# What makes TLS check nothing is no option of an inventory, though the client has it.
+CHECKING = {name: checking(of(rules.TLS[name])) for name in ("ssl_cert_reqs", "ssl_check_hostname")}
 # Arguments of redis-py's connections and pools. https://redis.readthedocs.io/en/stable/connections.html
 CONNECTION: dict[str, Check] = {
-    "username": text,
-    "password": text,
-    "client_name": text,
-    "max_connections": number(1, whole=True),
-    "socket_timeout": number(above=True, or_none=True),
-    "socket_connect_timeout": number(above=True, or_none=True),
-    "socket_keepalive": boolean,
-    "health_check_interval": number(),
-    "protocol": choice(2, 3),
+    **{name: of(rule) for name, rule in {**rules.CONNECTION, **rules.TCP, **rules.TLS}.items()},
+    **CHECKING,
+    "socket_timeout": or_none(positive),
+    "socket_connect_timeout": or_none(positive),
     "retry_on_timeout": boolean,
-    "ssl_ca_certs": text,
-    "ssl_ca_data": text,
-    "ssl_ca_path": text,
-    "ssl_cert_reqs": checking(choice("required", "optional")),
-    "ssl_certfile": text,
-    "ssl_check_hostname": checking(boolean),
-    "ssl_ciphers": text,
-    "ssl_keyfile": text,
-    "ssl_password": text,
     "parser_class": parser,
     **dict.fromkeys(("encoding", "encoding_errors", "lib_name", "lib_version", "ssl_ocsp_expected_cert"), text),
-    **dict.fromkeys(("socket_read_size",), number(1, whole=True)),
+    "socket_read_size": of(rules.number(least=1, whole=True)),
     **dict.fromkeys(("ssl_validate_ocsp", "ssl_validate_ocsp_stapled"), boolean),
     **dict.fromkeys(
         (
@@ -181,7 +152,6 @@ CONNECTION: dict[str, Check] = {
             "redis_connect_func",
             "retry",
             "retry_on_error",
-            "socket_keepalive_options",
             "socket_type",
             "ssl_exclude_verify_flags",
             "ssl_include_verify_flags",
@@ -193,45 +163,11 @@ CONNECTION: dict[str, Check] = {
 }
 # What only Django's own backend takes beside these.
 BUILTIN: dict[str, Check] = {**CONNECTION, "serializer": dotted, "pool_class": dotted}
-# The names of the bundle's own client; it checks more when Django starts.
+# The names of the bundle's own client, but for the database, which stands beside the options.
 RESILIENT: dict[str, Check] = {
-    **{
-        name: CONNECTION[name]
-        for name in (
-            "username",
-            "password",
-            "client_name",
-            "max_connections",
-            "socket_keepalive",
-            "socket_keepalive_options",
-            "health_check_interval",
-            "protocol",
-            "ssl_ca_certs",
-            "ssl_ca_data",
-            "ssl_ca_path",
-            "ssl_cert_reqs",
-            "ssl_certfile",
-            "ssl_check_hostname",
-            "ssl_ciphers",
-            "ssl_keyfile",
-            "ssl_min_version",
-            "ssl_password",
-        )
-    },
-    "socket_timeout": number(above=True),
-    "socket_connect_timeout": number(above=True),
-    "read_from": choice("leader", "replicas"),
-    "read_your_writes": number(),
-    "max_lag": number(above=True),
-    "on_error": choice("miss", "raise"),
-    "retry_deadline": number(),
-    "log_interval": number(),
-    "serializer": text,
-    "compressor": choice(*COMPRESSORS),
-    "compress_from": number(whole=True),
-    "sentinels": sentinels,
-    "sentinel_kwargs": mapping,
-}
+    name: of(rule)
+    for name, rule in {**rules.CONNECTION, **rules.TCP, **rules.TLS, **rules.POLICY, **rules.SENTINEL}.items()
+} | CHECKING
 # What django-redis reads; it ignores any other word. https://github.com/jazzband/django-redis
 DJANGO_REDIS: dict[str, Check] = {
     "CLIENT_CLASS": dotted,
@@ -242,7 +178,7 @@ DJANGO_REDIS: dict[str, Check] = {
     "IGNORE_EXCEPTIONS": boolean,
     "PARSER_CLASS": dotted,
     "PASSWORD": text,
-    "PICKLE_VERSION": choice(-1, 0, 1, 2, 3, 4, 5),
+    "PICKLE_VERSION": of(rules.Choice(-1, 0, 1, 2, 3, 4, 5)),
     "REDIS_CLIENT_CLASS": dotted,
     "REDIS_CLIENT_KWARGS": mapping,
     "REPLICA_READ_ONLY": boolean,
@@ -250,8 +186,8 @@ DJANGO_REDIS: dict[str, Check] = {
     "SENTINELS": sentinels,
     "SENTINEL_KWARGS": mapping,
     "SERIALIZER": dotted,
-    "SOCKET_CONNECT_TIMEOUT": number(above=True),
-    "SOCKET_TIMEOUT": number(above=True),
+    "SOCKET_CONNECT_TIMEOUT": positive,
+    "SOCKET_TIMEOUT": positive,
     "USERNAME": text,
 }
 # What belongs elsewhere, whoever the client is.
@@ -270,16 +206,16 @@ ELSEWHERE = {
     "decode_responses": ("values are bytes, which it would try to read as text", "remove it"),
 }
 ALIAS: dict[str, Check] = {
-    "compressor": choice(*COMPRESSORS),
-    "db": number(whole=True),
+    "compressor": of(rules.POLICY["compressor"]),
+    "db": of(rules.DATABASE["db"]),
     "key_prefix": text,
-    "max_entries": number(1, whole=True),
-    "on_error": choice("miss", "raise"),
+    "max_entries": of(rules.number(least=1, whole=True)),
+    "on_error": of(rules.POLICY["on_error"]),
     "options": anything,
-    "read_from": choice("leader", "replicas"),
-    "serializer": choice("pickle", "json", "signed"),
+    "read_from": of(rules.POLICY["read_from"]),
+    "serializer": of(rules.Choice("pickle", "json", "signed")),
     "timeout": seconds,
-    "version": number(whole=True),
+    "version": of(rules.version),
 }
 # The options of each client.
 OF_CLIENT = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
@@ -365,7 +301,7 @@ def _fit(name: str, alias: Mapping[str, Any], mode: str, client: str, databases:
         elif databases is not None and db >= databases:
             fix = f"write 0 to {databases - 1}, or raise databases in redis_config"
             yield Fault(name, "db", db, f"the servers have {databases} databases", fix)
-    if client == "builtin" and alias.get("compressor", "none") in COMPRESSORS[1:]:
+    if client == "builtin" and alias.get("compressor", "none") in rules.COMPRESSORS[1:]:
         fix = "write cache_client: resilient or django_redis"
         yield Fault(name, "compressor", alias["compressor"], "cache_client builtin has none", fix)
     for word in ("on_error", "serializer"):
@@ -377,7 +313,7 @@ def _fit(name: str, alias: Mapping[str, Any], mode: str, client: str, databases:
 def _option_fault(option: str, value: Any, mode: str, client: str) -> tuple[str, str] | None:
     if mode == "locmem":
         # Aliases outlive a change of mode, so options of other clients are left out and no fault.
-        return number(1, whole=True)(value) if option in LOCMEM_OPTIONS else None
+        return ALIAS["max_entries"](value) if option in LOCMEM_OPTIONS else None
     if option in ELSEWHERE:
         return ELSEWHERE[option]
     if client not in CLIENTS:
@@ -403,10 +339,9 @@ def _foreign(option: str, known: Mapping[str, Check], client: str) -> tuple[str,
 BACKENDS = {
     "django.core.cache.backends.redis.RedisCache": "builtin",
     "django_redis.cache.RedisCache": "django_redis",
-    "cachestack.resilient.RedisCache": "resilient",
-    "cachestack.resilient.SentinelRedisCache": "resilient",
-    "cachestack.resilient.ClusterRedisCache": "resilient",
+    **dict.fromkeys(entries.BACKENDS.values(), "resilient"),
 }
+KINDS = {backend: kind for kind, backend in entries.BACKENDS.items()}
 ENTRY = ("BACKEND", "LOCATION", "TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS")
 SCHEMES = ("redis", "rediss", "unix")
 
@@ -427,14 +362,9 @@ def caches_faults(
         if not isinstance(entry, Mapping):
             yield Fault(name, "", NOTHING, "this is no mapping", "write BACKEND, LOCATION and OPTIONS")
             continue
-        for word in entry:
-            if word not in ENTRY:
-                yield Fault(name, str(word), NOTHING, *unknown(str(word), ENTRY, f"an entry has {', '.join(ENTRY)}"))
-        for word, check in (("TIMEOUT", seconds), ("KEY_PREFIX", text), ("VERSION", number(whole=True))):
-            if word in entry and (wrong := check(entry[word])):
-                yield Fault(name, word, entry[word], *wrong)
         backend = str(entry.get("BACKEND", ""))
         client = BACKENDS.get(backend)
+        yield from _of_entry(name, entry) if client != "resilient" else ()
         if client:
             if django and django < DJANGO_FLOOR[client]:
                 yield Fault(
@@ -443,12 +373,44 @@ def caches_faults(
             if used and client != used and "django_redis" in (client, used):
                 fix = f"write cache_client: {client}, so that it is installed"
                 yield Fault(name, "BACKEND", backend, f"it belongs to {client}, and cache_client is {used}", fix)
-            yield from _written(name, entry, client, databases)
+            if client == "resilient":
+                yield from _by_client(name, entry, databases)
+            else:
+                yield from _written(name, entry, client, databases)
             if client == "django_redis":
                 yield from _shared_pool(name, entry, first)
         elif not backend or (meant := closest(backend, BACKENDS, 0.9)):
             fix = f"did you mean {meant}?" if backend else f"write one, such as {next(iter(BACKENDS))}"
             yield Fault(name, "BACKEND", backend or NOTHING, "it is unknown" if backend else "there is none", fix)
+
+
+def _of_entry(name: str, entry: Mapping[str, Any]) -> Iterator[Fault]:
+    """What stands beside OPTIONS and LOCATION."""
+    for word in entry:
+        if word not in ENTRY:
+            yield Fault(name, str(word), NOTHING, *unknown(str(word), ENTRY, f"an entry has {', '.join(ENTRY)}"))
+    for word, check in (("TIMEOUT", seconds), ("KEY_PREFIX", text), ("VERSION", ALIAS["version"])):
+        if word in entry and (wrong := check(entry[word])):
+            yield Fault(name, word, entry[word], *wrong)
+
+
+def _by_client(name: str, given: Mapping[str, Any], databases: int | None) -> Iterator[Fault]:
+    """What the bundle's own client says of an entry, and what only an inventory knows."""
+    entry = read_entry(given)
+    for problem in entry.problems:
+        yield Fault(name, "", NOTHING, *as_fault(problem))
+    for option, check in CHECKING.items():
+        if option in entry.given and check(entry.given[option]) == UNCHECKED_TLS:
+            yield Fault(name, f"OPTIONS.{option}", entry.given[option], *UNCHECKED_TLS)
+    named = [entry.given.get("db"), *(server.db for server in entry.servers)]
+    if databases is not None and any(type(db) is int and db >= databases for db in named):
+        yield Fault(name, "", NOTHING, f"the servers have {databases} databases", f"write a db of 0 to {databases - 1}")
+
+
+def read_entry(given: Mapping[str, Any]) -> Entry:
+    """Return an entry of CACHES with a backend of the bundle's own client, as that client reads it."""
+    params = {word: value for word, value in given.items() if word not in ("BACKEND", "LOCATION")}
+    return Entry(KINDS[str(given["BACKEND"])], given.get("LOCATION", ""), params)
 
 
 def _shared_pool(name: str, entry: Mapping[str, Any], first: dict[str, tuple[str, Any]]) -> Iterator[Fault]:
@@ -479,7 +441,7 @@ def _written(name: str, entry: Mapping[str, Any], client: str, databases: int | 
     if not isinstance(options, Mapping):
         yield Fault(name, "OPTIONS", NOTHING, "this is no mapping", "write {option: value}")
         return
-    known = OF_CLIENT[client] if client == "django_redis" else {**OF_CLIENT[client], "db": number(whole=True)}
+    known = OF_CLIENT[client] if client == "django_redis" else {**OF_CLIENT[client], "db": whole}
     yield from _clashes(name, urls, options, databases)
     for option, value in options.items():
         if option == "timeout" and "pool_class" in options:

@@ -15,13 +15,14 @@ from deployment.checks.caches import (
     Fault,
     alias_doubts,
     alias_faults,
+    as_fault,
     caches_faults,
 )
 from deployment.checks.problems import NOTHING, Finding
 from deployment.checks.servers import is_host
 from deployment.model import Deployment, django_version
 from deployment.render.caches import CacheSettingsError, django_caches
-from deployment.specs import is_whole
+from deployment.specs import defaults, is_whole
 from deployment.topology import redis_sentinels
 
 # The settings that the inventory has words of its own for.
@@ -114,13 +115,13 @@ def _refused(
     nodes = [
         {
             "name": name,
-            "address": deployment.address(name),
-            "port": 6379,
-            "role": "leader",
-            "tls": False,
-            "socket": None,
+            # Whether its address is one another rule says.
+            "address": f"redis-{number}",
+            "port": defaults()["redis_port"],
+            "tls": deployment.get(name, "redis_tls") is True,
+            "socket": deployment.get(name, "redis_socket") or None,
         }
-        for name in deployment.nodes
+        for number, name in enumerate(deployment.nodes)
     ]
     sentinels = redis_sentinels(deployment.sentinels[:3], {name: {} for name in deployment.sentinels}, deployment.mode)
     if deployment.mode == "sentinel" and not sentinels:
@@ -130,9 +131,9 @@ def _refused(
             found, deployment.mode, client, nodes, session_alias=session_alias, sentinels=sentinels, service="service"
         )
     except CacheSettingsError as error:
-        alias, _, rest = str(error).partition(": ")
-        wrong, _, fix = rest.partition("; ")
-        yield Finding(host, f"django_app_cache_aliases.{alias}", NOTHING, wrong, fix)
+        for line in str(error).splitlines():
+            alias, _, problem = line.partition(": ")
+            yield Finding(host, f"django_app_cache_aliases.{alias}", NOTHING, *as_fault(problem))
 
 
 def _aliases(deployment: Deployment, host: str) -> tuple[Any, str]:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from cachestack import option_rules
+from cachestack.entries import BACKENDS
+from cachestack.option_rules import SERIALIZERS
 from deployment.addresses import bracketed, endpoint
-from deployment.checks.caches import CLIENTS, DEFAULT_PREFIX, LOCMEM_OPTIONS, UNABLE, alias_faults
+from deployment.checks.caches import CLIENTS, DEFAULT_PREFIX, LOCMEM_OPTIONS, UNABLE, alias_faults, read_entry
 from deployment.checks.problems import shown
 
-# The client `resilient` has a backend of its own for these modes.
-RESILIENT_BACKENDS = {
-    "sentinel": "cachestack.resilient.SentinelRedisCache",
-    "cluster": "cachestack.resilient.ClusterRedisCache",
-}
 # What django-redis calls them; the client `resilient` takes the words as they are.
 COMPRESSORS = {
     "none": "django_redis.compressors.identity.IdentityCompressor",
@@ -42,8 +40,8 @@ SENTINEL_CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "pr
 # The checks of TLS, said aloud: redis-py below 6 does not check the host name by default, and Python below 3.10 leaves
 # the version to OpenSSL. That is a number, since settings.py has no names.
 TLS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_min_version": int(ssl.TLSVersion.TLSv1_2)}
-# What the client `resilient` does where its options say nothing, as cachestack.resilient.options has it.
-RESILIENT_DEFAULTS = {"serializer": "signed", "compressor": "none"}
+# What the client `resilient` does where its options say nothing.
+RESILIENT_DEFAULTS = {"serializer": SERIALIZERS[0], "compressor": option_rules.COMPRESSORS[0]}
 
 
 class CacheSettingsError(ValueError):
@@ -128,6 +126,7 @@ def django_caches(
         if mode == "sentinel" and not deployment.sentinels:
             raise CacheSettingsError(f"{name}: cache_mode sentinel needs at least one Sentinel")
         caches[name] = BUILDERS[client](alias, deployment)
+    _check_entries(caches)
     _check_pools(caches)
     return caches
 
@@ -144,6 +143,14 @@ def _check(aliases: Mapping[str, Any], mode: str, client: str, session_alias: st
         faults.append(": ".join(filter(None, (fault.alias, about, f"{fault.wrong}; {fault.fix}"))))
     if faults:
         raise CacheSettingsError("\n".join(faults))
+
+
+def _check_entries(caches: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse what the bundle's own client would refuse when Django starts."""
+    read = {name: read_entry(cache) for name, cache in caches.items() if cache["BACKEND"] in BACKENDS.values()}
+    problems = [f"{name}: {problem}" for name, entry in read.items() for problem in entry.problems]
+    if problems:
+        raise CacheSettingsError("\n".join(problems))
 
 
 def _check_pools(caches: Mapping[str, Mapping[str, Any]]) -> None:
@@ -252,7 +259,7 @@ def _resilient(alias: Mapping[str, Any], deployment: _Deployment) -> dict[str, A
     written = {**RESILIENT_DEFAULTS, **options}
     serializer = None if written["serializer"] == "pickle" else written["serializer"]
     return {
-        "BACKEND": RESILIENT_BACKENDS.get(deployment.mode, "cachestack.resilient.RedisCache"),
+        "BACKEND": BACKENDS.get(deployment.mode, BACKENDS["server"]),
         "LOCATION": [_url(node) for node in servers],
         **_common(alias, _key_prefix(alias, "resilient", serializer, written["compressor"])),
         "OPTIONS": options,

@@ -56,16 +56,18 @@ def mapping(value: Any) -> str | None:
     return None if isinstance(value, Mapping) else "must be a dict"
 
 
-def choice(*choices: Any) -> Rule:
-    """Return the rule for a value that is one of these, and of the same type."""
+class Choice:
+    """The rule for a value that is one of the `choices`, and of the same type."""
 
-    def rule(value: Any) -> str | None:
-        if any(type(value) is type(choice) and value == choice for choice in choices):
+    def __init__(self, *choices: Any) -> None:
+        self.choices = choices
+
+    def __call__(self, value: Any) -> str | None:
+        """Return what is wrong with a value."""
+        if any(type(value) is type(choice) and value == choice for choice in self.choices):
             return None
-        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-        return f"must be {' or '.join(repr(choice) for choice in choices)}{hint}"
-
-    return rule
+        hint = did_you_mean(value, self.choices) if isinstance(value, str) else ""
+        return f"must be {' or '.join(repr(choice) for choice in self.choices)}{hint}"
 
 
 def _client_name(value: Any) -> str | None:
@@ -110,7 +112,7 @@ def key_function(value: Any) -> str | None:
 def serializer(value: Any) -> str | None:
     """Return what is wrong with a serializer: a word for one, a dotted path, or an object or a class of one's own."""
     if isinstance(value, str):
-        return dotted_path(value) if "." in value else choice("pickle", "json", "signed")(value)
+        return dotted_path(value) if "." in value else Choice("pickle", "json", "signed")(value)
     if isinstance(value, type) or (callable(getattr(value, "dumps", None)) and callable(getattr(value, "loads", None))):
         return None
     return "must have the methods dumps and loads, or be 'pickle', 'json' or 'signed'"
@@ -177,14 +179,14 @@ CONNECTION: dict[str, Rule] = {
     "socket_timeout": number(above=True),
     "socket_connect_timeout": number(above=True),
     "health_check_interval": number(),
-    "protocol": choice(2, 3),
+    "protocol": Choice(2, 3),
 }
 TCP: dict[str, Rule] = {"socket_keepalive": is_boolean, "socket_keepalive_options": _keepalive}
 TLS: dict[str, Rule] = {
     "ssl_ca_certs": text,
     "ssl_ca_data": text,
     "ssl_ca_path": text,
-    "ssl_cert_reqs": choice("required", "optional", "none"),
+    "ssl_cert_reqs": Choice("required", "optional", "none"),
     "ssl_certfile": text,
     "ssl_check_hostname": is_boolean,
     "ssl_ciphers": text,
@@ -193,14 +195,14 @@ TLS: dict[str, Rule] = {
     "ssl_password": text,
 }
 POLICY: dict[str, Rule] = {
-    "read_from": choice("leader", "replicas"),
+    "read_from": Choice("leader", "replicas"),
     "read_your_writes": number(),
     "max_lag": number(above=True),
-    "on_error": choice("miss", "raise"),
+    "on_error": Choice("miss", "raise"),
     "retry_deadline": number(),
     "log_interval": number(),
     "serializer": serializer,
-    "compressor": choice(*COMPRESSORS),
+    "compressor": Choice(*COMPRESSORS),
     "compress_from": number(whole=True),
 }
 DATABASE: dict[str, Rule] = {"db": number(whole=True)}

@@ -14,6 +14,8 @@ from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
+# The package cachestack has the table of options by which CACHES is checked.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "django_app"))
 
 from deployment import hosts, plan, report, secrets, topology, users
 from deployment.checks import facts, reading, rules, variables, versions

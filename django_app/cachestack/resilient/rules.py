@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from ..option_rules import Rule, choice, key_function, serializer
+from ..option_rules import Choice, Rule, key_function, serializer
 from .codecs import COMPRESSORS, load_serializer
 
 
@@ -48,7 +48,7 @@ def _load(load: Callable[[Any], Any], value: Any) -> tuple[Any, str | None]:
 
 
 def _compressor(value: Any) -> str | None:
-    wrong = choice(*COMPRESSORS)(value)
+    wrong = Choice(*COMPRESSORS)(value)
     if wrong:
         return wrong
     try:
