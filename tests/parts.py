@@ -1,13 +1,16 @@
-"""Applies the parts of host_apply in tests, as the module does, in this process."""
+"""Applies the parts of host_apply in tests, and runs whole modules, in this process."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
 from ansible.module_utils.host.run import PartError, Run
 from ansible.module_utils.redis_client import RedisClient, RedisError
+from ansible.module_utils.testing import patch_module_args
 
 from servers import RedisServer
 
@@ -46,3 +49,19 @@ def may(server: RedisServer, user: str, password: str, *command: str) -> str:
             return str(client.command(*command))
         except RedisError as error:
             return str(error).split()[0]
+
+
+class ModuleRunner:
+    """Runs a module as Ansible does: arguments in, JSON out."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        # Another test of this process may have been a controller's, where warnings go to the screen.
+        monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
+
+    def __call__(self, module: ModuleType, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        self._capsys.readouterr()
+        with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        return result

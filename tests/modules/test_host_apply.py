@@ -11,27 +11,20 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.host.run import PartError, Run
-from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.modules import host_apply
 
 from conftest import PROJECT
-from parts import PASSWORD, connection, may
+from parts import PASSWORD, ModuleRunner, connection, may
 from servers import Farm, RedisServer, server_binary
 
 
 @pytest.fixture
 def module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the module as Ansible does: arguments in, JSON out."""
-    # Another test of this process may have been a controller's, where warnings go to the screen.
-    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
+    """Runs the module with these sections."""
+    runner = ModuleRunner(capsys, monkeypatch)
 
     def start(*sections: dict[str, Any], check: bool = False, **arguments: Any) -> dict[str, Any]:
-        capsys.readouterr()
-        given = {"sections": list(sections), "_ansible_check_mode": check, "_ansible_diff": True, **arguments}
-        with patch_module_args(given), pytest.raises(SystemExit):
-            host_apply.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
+        return runner(host_apply, check, sections=list(sections), _ansible_diff=True, **arguments)
 
     return start
 

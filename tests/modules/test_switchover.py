@@ -1,0 +1,86 @@
+"""The module redis_switchover: another server leads, and no write is lost."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.plugins.modules import redis_switchover
+
+from parts import ModuleRunner
+from servers import SERVICE, Farm, RedisServer, wait_for
+from watched import OWN, Watched, places
+
+Switch = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Switch:
+    """Runs the module."""
+    return functools.partial(ModuleRunner(capsys, monkeypatch), redis_switchover)
+
+
+@pytest.fixture
+def watched(farm: Farm, tmp_path: Path) -> Watched:
+    return Watched(farm, tmp_path)
+
+
+@pytest.fixture
+def switch(run: Switch, watched: Watched) -> Switch:
+    def start(server: RedisServer, check: bool = False, **more: Any) -> dict[str, Any]:
+        sentinels = [{"address": sentinel.host, "port": sentinel.port} for sentinel in watched.sentinels]
+        arguments = {"sentinels": sentinels, "sentinel_password": OWN, "service": SERVICE, **more}
+        return run(check, port=server.port, auth_file=str(watched.auth_file), **arguments)
+
+    return start
+
+
+def test_a_replica_takes_over_and_the_leader_follows_it(watched: Watched, switch: Switch) -> None:
+    leader, replica = watched.servers
+    for number in range(1000):
+        leader.client().set(f"key:{number}", number)
+    assert switch(leader, check=True)["changed"] is True
+    assert leader.ask("ROLE")[0] == b"master"
+
+    result = switch(leader)
+    assert (result["changed"], result["leader"]) == (True, places([replica])[0])
+    # At once, not when Sentinel gets round to it.
+    assert leader.ask("ROLE")[0] == b"slave"
+    assert replica.ask("ROLE")[0] == b"master"
+    assert replica.client().dbsize() == 1000
+    replica.client().set("after", 1)
+    assert wait_for(lambda: leader.client().get("after") == b"1")
+    assert "replicaof" in leader.config.read_text()
+    assert switch(leader)["changed"] is False, "it does not lead any more"
+
+
+def test_without_a_replica_nobody_takes_over_and_writes_go_on(watched: Watched, switch: Switch) -> None:
+    leader, replica = watched.servers
+    replica.stop()
+    result = switch(leader, wait=1)
+    assert "nobody takes over" in result["msg"]
+    leader.client().set("still", "writable")
+    assert leader.ask("ROLE")[0] == b"master"
+
+
+def test_without_sentinels_nobody_takes_over_and_writes_go_on(watched: Watched, switch: Switch) -> None:
+    for sentinel in watched.sentinels:
+        sentinel.stop()
+    assert "no Sentinel does it" in switch(watched.servers[0], wait=1)["msg"]
+    watched.servers[0].client().set("still", "writable")
+
+
+def test_a_replica_takes_over_in_a_cluster(run: Switch, farm: Farm) -> None:
+    nodes = farm.cluster()
+    result = run(port=nodes[0].port, auth_file=None)
+    assert result["changed"] is True
+    assert nodes[0].ask("ROLE")[0] == b"slave"
+    assert run(port=nodes[0].port, auth_file=None)["changed"] is False
+
+
+def test_a_primary_without_a_replica_says_so(run: Switch, farm: Farm) -> None:
+    node = farm.cluster(replicas=0)[0]
+    assert "no replica that is there" in run(port=node.port, auth_file=None)["msg"]
