@@ -23,6 +23,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.utils.module_loading import import_string
 
 from servers import Farm, RedisServer, RedisServerFactory
 
@@ -74,6 +75,16 @@ def django_project() -> Path:
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     django.setup()
     return DJANGO_APP
+
+
+@pytest.fixture
+def _no_shared_pools() -> None:
+    forget_pools()
+
+
+def forget_pools() -> None:
+    """django-redis keeps its pools for the whole process, by URL: a test must not meet those of another."""
+    import_string("django_redis.pool.ConnectionFactory")._pools.clear()
 
 
 @dataclass(frozen=True)

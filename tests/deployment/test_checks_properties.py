@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from test_render_caches import check_operations, forget_pools, loaded, node, rendered
+from sample_caches import check_operations, loaded, node, rendered
 
+from conftest import forget_pools
 from deployment.checks.problems import ERROR
 from deployment.checks.rules import inventory_problems
 from deployment.model import Inventory

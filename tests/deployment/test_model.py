@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_checks import changed, given
+from sample_inventories import changed, given
 
 from conftest import PROJECT
 from deployment.checks.rules import inventory_problems

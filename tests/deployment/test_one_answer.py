@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from test_checks import changed, found, given
+from sample_inventories import changed, found, given
 
 from cachestack.entries import BACKENDS
 from cachestack.option_rules import COMPRESSORS, SERIALIZERS
