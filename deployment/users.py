@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deployment.checks.caches import CLIENTS, DEFAULT_PREFIX
+from deployment.clients import CLIENTS, DEFAULT_PREFIX
 from deployment.model import Deployment, group_names
 
 # The users that a mode needs beside app, admin and monitor.

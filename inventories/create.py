@@ -29,11 +29,10 @@ from typing import Any, NoReturn
 import yaml
 
 # Run as a program, Python finds only what lies beside this file.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "django_app"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.addresses import bracketed, endpoint, is_loopback
-from deployment.checks.caches import CLIENTS, UNABLE
+from deployment.clients import CLIENTS, UNABLE
 from deployment.model import BUS, THIS_MACHINE
 from deployment.specs import options
 from deployment.words import did_you_mean

@@ -22,10 +22,10 @@ from hypothesis import assume, given, settings
 from inventories import create
 
 from conftest import PROJECT
-from deployment.checks.caches import CLIENTS, UNABLE
+from deployment.checks.rendered import django_caches
 from deployment.checks.rules import inventory_problems
+from deployment.clients import CLIENTS, UNABLE
 from deployment.model import Inventory, hosts_of
-from deployment.render.caches import django_caches
 from deployment.topology import redis_nodes, redis_sentinels
 
 SCRIPT = PROJECT / "ansible" / "vault_password"

@@ -18,7 +18,8 @@ import yaml
 from cachestack.option_rules import COMPRESSORS
 from conftest import PROJECT
 from deployment.checks import caches
-from deployment.render.caches import django_caches
+from deployment.checks.rendered import django_caches
+from deployment.clients import CLIENTS
 
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir())
 PLAYBOOKS = ["site.yml", *sorted(f"ansible/{path.name}" for path in (PROJECT / "ansible").glob("*.yml"))]
@@ -165,7 +166,7 @@ def test_nothing_is_left_to_do(role: str) -> None:
 
 
 def test_the_clients_are_those_of_the_filter() -> None:
-    assert specs("cache")["cache_client"]["choices"] == list(caches.CLIENTS)
+    assert specs("cache")["cache_client"]["choices"] == list(CLIENTS)
 
 
 @pytest.mark.parametrize("word", [*caches.ALIAS, "leader", "replicas", *COMPRESSORS])
@@ -178,7 +179,7 @@ def test_the_default_aliases_are_valid_in_every_mode() -> None:
     aliases = load("roles/django_app/vars/main.yml")["__django_app_default_aliases"]
     for mode in specs("cache")["cache_mode"]["choices"]:
         served = {"sentinel": ["django_redis", "resilient"], "cluster": ["resilient"]}
-        for client in served.get(mode, caches.CLIENTS):
+        for client in served.get(mode, CLIENTS):
             made = django_caches(
                 aliases["cluster" if mode == "cluster" else "others"],
                 mode,

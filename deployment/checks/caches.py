@@ -17,18 +17,9 @@ from cachestack import option_rules as rules
 from cachestack.entries import Entry
 from cachestack.option_rules import Rule
 from deployment.checks.problems import NOTHING
+from deployment.clients import CLIENTS, DJANGO_FLOOR, LOCMEM_OPTIONS
 from deployment.specs import kind
 from deployment.words import closest, did_you_mean, unknown
-
-# The key prefix of an alias that says none.
-DEFAULT_PREFIX = "dj"
-CLIENTS = ("builtin", "django_redis", "resilient")
-# The clients that cannot serve a mode.
-UNABLE = {("builtin", "sentinel"), ("builtin", "cluster"), ("django_redis", "cluster")}
-# The lowest Django that has each client.
-DJANGO_FLOOR = {"builtin": (4, 0), "django_redis": (3, 2), "resilient": (4, 2)}
-# Redis has so many databases unless its configuration says otherwise.
-DATABASES = 16
 
 
 class Fault(NamedTuple):
@@ -221,7 +212,6 @@ ALIAS: dict[str, Check] = {
 OF_CLIENT = {"builtin": BUILTIN, "resilient": RESILIENT, "django_redis": DJANGO_REDIS}
 # The value of what is none of these may be a secret with a slip in its name.
 KNOWN = {*ELSEWHERE, *(option for options in OF_CLIENT.values() for option in options)}
-LOCMEM_OPTIONS = ("MAX_ENTRIES", "CULL_FREQUENCY")
 
 
 def alias_faults(

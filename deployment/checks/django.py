@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deployment.checks.caches import (
-    CLIENTS,
-    DATABASES,
-    DJANGO_FLOOR,
-    UNABLE,
     Fault,
     alias_doubts,
     alias_faults,
@@ -19,9 +15,11 @@ from deployment.checks.caches import (
     caches_faults,
 )
 from deployment.checks.problems import NOTHING, Finding
+from deployment.checks.rendered import django_caches
 from deployment.checks.servers import is_host
+from deployment.clients import CLIENTS, DATABASES, DJANGO_FLOOR, UNABLE
 from deployment.model import Deployment, django_version
-from deployment.render.caches import CacheSettingsError, django_caches
+from deployment.render.caches import CacheSettingsError
 from deployment.specs import defaults, is_whole
 from deployment.topology import redis_sentinels
 

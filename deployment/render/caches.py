@@ -15,8 +15,7 @@ from cachestack import option_rules
 from cachestack.entries import BACKENDS
 from cachestack.option_rules import SERIALIZERS
 from deployment.addresses import bracketed, endpoint
-from deployment.checks.caches import CLIENTS, DEFAULT_PREFIX, LOCMEM_OPTIONS, UNABLE, alias_faults, read_entry
-from deployment.checks.problems import shown
+from deployment.clients import DEFAULT_PREFIX, LOCMEM_OPTIONS
 
 # What django-redis calls them; the client `resilient` takes the words as they are.
 COMPRESSORS = {
@@ -81,7 +80,7 @@ class _Deployment:
         return {**TLS, **({"ssl_ca_certs": self.ca_file} if self.ca_file else {})}
 
 
-def django_caches(
+def render_caches(
     aliases: Mapping[str, Mapping[str, Any]],
     mode: str,
     client: str,
@@ -94,7 +93,7 @@ def django_caches(
     sentinel_password: str | None = None,
     username: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The value of CACHES for ``aliases`` (name to settings, see deployment.checks.caches.ALIAS).
+    """The value of CACHES for ``aliases`` (name to settings, see deployment.checks.caches.ALIAS, which are right).
 
     ``mode`` is ``locmem``, ``standalone``, ``replication``, ``sentinel`` or ``cluster``; ``client`` one of CLIENTS;
     ``nodes`` what ``redis_nodes`` returns, leader first, and ``sentinels`` what ``redis_sentinels`` does. ``service``
@@ -106,9 +105,8 @@ def django_caches(
     under Sentinel; with ``resilient`` the one with the sessions raises errors, and the others make them misses.
 
     ``timeout`` is in seconds, None for ever; connection ``options`` are redis-py's, with timeouts in seconds. Raises
-    CacheSettingsError naming the alias, what is wrong with it, and what to write instead.
+    CacheSettingsError where there is no server; what else can be wrong deployment.checks.rendered refuses.
     """
-    _check(aliases, mode, client, session_alias)
     logins = _login(username, password), _login(None, sentinel_password)
     deployment = _Deployment(mode, list(nodes), *logins, ca_file, list(sentinels), service)
     caches: dict[str, dict[str, Any]] = {}
@@ -126,49 +124,7 @@ def django_caches(
         if mode == "sentinel" and not deployment.sentinels:
             raise CacheSettingsError(f"{name}: cache_mode sentinel needs at least one Sentinel")
         caches[name] = BUILDERS[client](alias, deployment)
-    _check_entries(caches)
-    _check_pools(caches)
     return caches
-
-
-def _check(aliases: Mapping[str, Any], mode: str, client: str, session_alias: str | None) -> None:
-    """Refuse what the inventory's check refuses: it may not have run, and nobody would see it before a request."""
-    if client not in CLIENTS:
-        raise CacheSettingsError(f"cache_client {client!r} is unknown; choose {', '.join(CLIENTS)}")
-    if (client, mode) in UNABLE:
-        raise CacheSettingsError(f"cache_client {client} has no mode {mode}; write cache_client: resilient")
-    faults = []
-    for fault in alias_faults(aliases, mode, client, session_alias):
-        about = " ".join(filter(None, (fault.word, shown(fault.word, fault.value))))
-        faults.append(": ".join(filter(None, (fault.alias, about, f"{fault.wrong}; {fault.fix}"))))
-    if faults:
-        raise CacheSettingsError("\n".join(faults))
-
-
-def _check_entries(caches: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse what the bundle's own client would refuse when Django starts."""
-    read = {name: read_entry(cache) for name, cache in caches.items() if cache["BACKEND"] in BACKENDS.values()}
-    problems = [f"{name}: {problem}" for name, entry in read.items() for problem in entry.problems]
-    if problems:
-        raise CacheSettingsError("\n".join(problems))
-
-
-def _check_pools(caches: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse what django-redis would ignore: it has one pool for each URL, with the options of who came first."""
-    first: dict[str, str] = {}
-    for name, cache in caches.items():
-        for url in cache["LOCATION"] if "CONNECTION_POOL_KWARGS" in cache["OPTIONS"] else ():
-            other = first.setdefault(url, name)
-            if _pool_options(caches[other]) != _pool_options(cache):
-                raise CacheSettingsError(
-                    f"{name}: django-redis would connect with the options of {other}, which has the same db; "
-                    f"give it another db or the same options"
-                )
-
-
-def _pool_options(cache: Mapping[str, Any]) -> list[Any]:
-    """What a pool of django-redis is made with, beside its URL."""
-    return [cache["OPTIONS"].get(option) for option in ("CONNECTION_POOL_KWARGS", "SENTINELS", "SENTINEL_KWARGS")]
 
 
 def _common(alias: Mapping[str, Any], key_prefix: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from django.test import override_settings
 
 from cachestack.aliases import get_aliases
 from cachestack.cachecheck.runner import OK, run_operations
-from deployment.render.caches import COMPRESSORS, django_caches
+from deployment.checks.rendered import django_caches
+from deployment.render.caches import COMPRESSORS
 from deployment.render.python_source import to_python
 from servers import RedisServer
 

@@ -16,7 +16,8 @@ from cachestack.resilient.codecs import SERIALIZERS as CODEC_SERIALIZERS
 from cachestack.resilient.options import WrongOptionsError, parse
 from deployment.checks.caches import alias_faults, caches_faults
 from deployment.checks.problems import ERROR
-from deployment.render.caches import CacheSettingsError, django_caches
+from deployment.checks.rendered import django_caches
+from deployment.render.caches import CacheSettingsError
 
 pytestmark = pytest.mark.usefixtures("django_project")
 

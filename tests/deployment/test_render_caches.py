@@ -31,11 +31,11 @@ from sample_caches import (
 )
 
 from cachestack.resilient.options import parse
+from deployment.checks.rendered import django_caches
 from deployment.render.caches import (
     CONNECTION,
     RESILIENT_DEFAULTS,
     CacheSettingsError,
-    django_caches,
 )
 from deployment.render.python_source import to_python
 

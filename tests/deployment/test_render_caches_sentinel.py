@@ -26,9 +26,9 @@ from sample_caches import (
 )
 
 from conftest import forget_pools
+from deployment.checks.rendered import django_caches
 from deployment.render.caches import (
     COMPRESSORS,
-    django_caches,
 )
 from deployment.render.python_source import to_python
 from servers import SERVICE, Farm, RedisServerFactory, free_port

@@ -9,7 +9,7 @@ from django.core.cache.backends.base import default_key_func
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from deployment.render.caches import django_caches
+from deployment.checks.rendered import django_caches
 from deployment.users import derived_password, redis_access, redis_passwords
 from servers import RedisServer, RedisServerFactory
 

@@ -18,10 +18,10 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))
 sys.path.append(str(Path(__file__).resolve().parents[3] / "django_app"))
 
 from deployment import hosts, plan, report, secrets, topology, users
-from deployment.checks import facts, reading, rules, variables, versions
+from deployment.checks import facts, reading, rendered, rules, variables, versions
 from deployment.checks.problems import as_answer, in_python
 from deployment.model import Inventory, hosts_of, neighbours
-from deployment.render import caches, firewall, python_source, redis_conf
+from deployment.render import firewall, python_source, redis_conf
 from deployment.specs import defaults
 from drill import description
 from security import findings
@@ -76,7 +76,7 @@ class FilterModule:
             "deployment_plan": plan.deployment_plan,
             "deployment_summary": report.deployment_summary,
             "derived_password": users.derived_password,
-            "django_caches": caches.django_caches,
+            "django_caches": rendered.django_caches,
             "firewall_rules": firewall.firewall_rules,
             "host_problems": facts.host_problems,
             "host_questions": hosts.host_questions,
