@@ -134,7 +134,7 @@ def test_a_warning_of_a_part(module: Any, monkeypatch: pytest.MonkeyPatch) -> No
     warned: list[str] = []
     monkeypatch.setitem(host_apply.KINDS, "directory", part)
     # Ansible keeps warnings until its process ends.
-    monkeypatch.setattr(host_apply.AnsibleModule, "warn", lambda _, text: warned.append(text))
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda _, text: warned.append(text))
     assert module(section("x", {"part": "directory"}))["changed"] is False
     assert warned == ["look at this"]
 
