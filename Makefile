@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up preflight plan settings inventory secret status verify security renew_tls logs down reset drill test test-unit bench lint docs format tools dev
+.PHONY: help up preflight plan settings inventory secret status verify security renew_tls logs down reset drill test test-quick test-unit bench bench-deploy lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -80,15 +80,22 @@ break-it:
 	python drill/run.py --deployment=.cache/drill/deployment.json --report=.cache/drill \
 		--site='ansible-playbook $(CHOSEN) site.yml' $(if $(FAULTS),--faults $(FAULTS))
 
-test: dev ## Run the linters, the unit tests and every Molecule scenario
+test: dev ## Run everything: the linters, the unit tests and every Molecule scenario
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-unit
 	python molecule/run.py
 
-test-unit: dev ## Run the unit tests, which need no Docker
-	pytest --numprocesses=5 --dist=worksteal
+test-quick: dev ## Run the linters, the quick unit tests, and two scenarios without faults
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-unit SELECT='-m "not slow"'
+	python molecule/run.py --quick standalone sentinel
+
+test-unit: dev ## Run the unit tests, which need no Docker (SELECT='-m "not slow"' leaves out the slow ones)
+	pytest --numprocesses=5 --dist=worksteal $(SELECT)
 
 test-%: dev
 	python molecule/run.py $*
+
+bench-deploy: tools ## Measure what a deployment costs: from nothing, with nothing to do, make plan, make status
+	@python bench/deploy.py $(ARGS)
 
 bench: dev ## Measure the cache clients against each other
 	python bench/run.py $(ARGS)

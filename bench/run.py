@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 # The project is not installed, it is run where it lies; and its tests know how to start a server.
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "django_app"))
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import ansible
-
+from deployment.certificates import CA, files_of, general_name, new_authority, new_certificate, new_key, save
 from servers import HOST, Farm, RedisServer, free_port
 
 
@@ -36,11 +35,7 @@ def start(farm: Farm, folder: Path, **directives: str) -> tuple[RedisServer, TLS
 
 def _files(folder: Path) -> tuple[Path, Path, Path]:
     """Make an authority, and a key with a certificate, as the bundle does for its own servers."""
-    # As Ansible has it: the project's modules are found beside Ansible's own.
-    ansible.__path__.append(str(Path(__file__).resolve().parent.parent / "ansible"))
-    from ansible.library import certificate_authority as made
-
-    authority = made.new_authority(made.new_key())
-    made.save(folder, made.CA, authority)
-    made.save(folder, "redis", made.new_certificate([made.general_name(HOST)], 1, authority))
-    return made.files_of(folder, made.CA)[1], *made.files_of(folder, "redis")
+    authority = new_authority(new_key())
+    save(folder, CA, authority)
+    save(folder, "redis", new_certificate([general_name(HOST)], 1, authority))
+    return files_of(folder, CA)[1], *files_of(folder, "redis")

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # The key prefix of an alias that says none.
 DEFAULT_PREFIX = "dj"
+# The aliases where the inventory has none. A cluster has one database, so there they differ in their prefixes.
+DEFAULT_ALIASES: dict[str, dict[str, dict[str, Any]]] = {
+    "cluster": {"default": {}, "dj_session": {"key_prefix": "session"}},
+    "others": {"default": {"db": 1}, "dj_session": {"db": 2}},
+}
 CLIENTS = ("builtin", "django_redis", "resilient")
 # The clients that cannot serve a mode.
 UNABLE = {("builtin", "sentinel"), ("builtin", "cluster"), ("django_redis", "cluster")}

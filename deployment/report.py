@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from deployment.addresses import endpoint
+from deployment.desired.django import DjangoHost
+from deployment.site import Cache
 
 # Said of a certificate that a client on the same host refuses.
 INVALID = "its certificate has expired, or is of another authority"
@@ -27,8 +29,8 @@ def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, A
         elif reply["link"] != "connected":
             leader = endpoint(reply["leader_address"], reply["leader_port"])
             faults.append(f"{node['name']} follows {leader}, but its link is {reply['link']}")
-    if mode == "cluster":
-        # It has several, and says itself whether they are the right ones.
+    if mode in ("locmem", "cluster"):
+        # The one has no server; the other has several leaders, and says itself whether they are the right ones.
         return faults
     if len(leaders) != 1:
         faults.append(
@@ -105,23 +107,17 @@ def sentinel_faults(reply: Mapping[str, Any], leader: Mapping[str, Any]) -> list
     return faults
 
 
-def deployment_summary(
-    hosts: Iterable[str],
-    hostvars: Mapping[str, Any],
-    nodes: Iterable[Mapping[str, Any]],
-    mode: str,
-    client: str,
-    sentinels: Iterable[Mapping[str, Any]] = (),
-) -> str:
+def deployment_summary(cache: Cache, apps: Iterable[DjangoHost]) -> str:
     """What runs where, a line for each server, for people; never a secret."""
-    rows = [("mode", mode, f"client {client}")]
-    for host in hosts:
-        status = hostvars[host].get("django_app_status")
-        if status:
-            answer = (status.get("json") or {}).get("status", "does not answer")
-            rows.append(("Django", str(status["url"]).rpartition("/")[0] + "/", f"{host}, caches: {answer}"))
-    for node in nodes:
-        reply = hostvars[node["name"]].get("redis_reply") or {}
+    apps, site = list(apps), cache.site
+    clients = dict.fromkeys(app.client for app in apps)
+    rows = [("mode", cache.mode, f"client {', '.join(clients)}" if clients else "no Django host")]
+    for app in apps:
+        answer = (app.said("django").get("json") or {}).get("status", "does not answer")
+        answer = answer if app.name in site.looked else "was not asked"
+        rows.append(("Django", f"{app.url}/", f"{app.name}, caches: {answer}"))
+    for node in cache.nodes:
+        reply = site.said(node["name"], "redis")
         about = " ".join(str(reply[word]) for word in ("server", "version", "link") if reply.get(word))
         state = reply.get("error") or about or "was not asked"
         if reply.get("days_left") is not None:
@@ -131,8 +127,8 @@ def deployment_summary(
         rows.append(
             (reply.get("role", node["role"]), endpoint(node["address"], node["port"]), f"{node['name']}, {state}")
         )
-    for sentinel in sentinels:
-        reply = hostvars[sentinel["name"]].get("redis_sentinel_reply") or {}
+    for sentinel in cache.sentinels:
+        reply = site.said(sentinel["name"], "sentinel")
         state = "a failover is possible" if str(reply.get("quorum")).startswith("OK") else reply.get("quorum")
         state = reply.get("unsettled") or state or reply.get("error") or "was not asked"
         if reply.get("tls") and not reply.get("trusted"):

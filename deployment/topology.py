@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deployment.addresses import endpoint
+from deployment.errors import DeploymentError
 from deployment.model import address, machine, sentinel_address
 from deployment.specs import defaults
 
 
-class TopologyError(ValueError):
+class TopologyError(DeploymentError):
     """The inventory and the servers together give no single answer to who leads."""
 
 
@@ -244,3 +245,25 @@ def _watches(sentinel: Mapping[str, Any]) -> str:
         return "watches nothing"
     trouble = f", but {sentinel['unsettled']}" if sentinel.get("unsettled") else ""
     return f"names {endpoint(sentinel['leader_address'], sentinel['leader_port'])}{trouble}"
+
+
+def cluster_absent(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any]) -> list[str] | None:
+    """The nodes of a cluster that were never deployed, as check mode sees them; None where it cannot see the others.
+
+    It cannot where a node that was deployed is down, or where the first one, which asks the others, is new alone.
+    """
+    replies = {node["name"]: hostvars[node["name"]].get("redis_reply") or {} for node in nodes}
+    there, new = cluster_members(replies), cluster_newcomers(replies)
+    if len(there) + len(new) < len(replies) or (there and new[:1] == list(replies)[:1]):
+        return None
+    return new
+
+
+def cluster_members(replies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts whose servers are nodes of a cluster, by what they replied."""
+    return [name for name, reply in replies.items() if reply.get("cluster")]
+
+
+def cluster_newcomers(replies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts whose servers were never deployed."""
+    return [name for name, reply in replies.items() if not reply.get("cluster") and not reply.get("installed")]

@@ -9,13 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deployment.clients import CLIENTS, DEFAULT_PREFIX
+from deployment.clients import CLIENTS, DEFAULT_ALIASES, DEFAULT_PREFIX
 from deployment.model import Deployment, group_names
 
 # The users that a mode needs beside app, admin and monitor.
 OF_MODE = {"replication": ["replica"], "sentinel": ["replica", "sentinel"], "cluster": ["replica"]}
-# Those of the aliases in a cluster where the inventory has none, as the role django_app has them.
-CLUSTER_PREFIXES = [DEFAULT_PREFIX, "session"]
 # Whose backend it is, by how its path begins.
 BACKENDS = {"django.": "builtin", "django_redis.": "django_redis", "cachestack.": "resilient"}
 
@@ -62,8 +60,8 @@ def redis_access(names: Iterable[str], hostvars: Mapping[str, Any], mode: str, g
 
 def _prefixes(aliases: Mapping[str, Any] | None, mode: str) -> list[str]:
     if aliases is None:
-        return CLUSTER_PREFIXES if mode == "cluster" else [DEFAULT_PREFIX]
-    return [str((alias or {}).get("key_prefix", DEFAULT_PREFIX)) for alias in aliases.values()]
+        aliases = DEFAULT_ALIASES["cluster" if mode == "cluster" else "others"]
+    return list(dict.fromkeys(str((alias or {}).get("key_prefix", DEFAULT_PREFIX)) for alias in aliases.values()))
 
 
 def _literal(prefix: Any) -> str:

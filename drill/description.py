@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from deployment.errors import DeploymentError
+from deployment.site import Site
 from deployment.specs import defaults
 
 # What a host may be, and the role that says how.
 ROLES = {"redis": "redis", "sentinel": "redis_sentinel", "app": "django_app"}
 
 
-class UnreachableError(ValueError):
+class UnreachableError(DeploymentError):
     """A host is reached in a way that the program cannot use."""
 
 
-def deployment_description(
-    hosts: Iterable[str],
-    hostvars: Mapping[str, Any],
-    mode: str,
-    client: str,
-    sentinels: Iterable[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+def deployment_description(site: Site, described: Mapping[str, Any]) -> dict[str, Any]:
     """The deployment as drill/run.py reads it: mode, client, times in seconds, and for each host what runs there.
 
-    Each host has said what runs there in its variables ``redis_described``, ``redis_sentinel_described``,
-    ``django_app_described`` and ``service_described``. Raises UnreachableError for a host that is neither this machine
-    nor a container: what is broken must be nobody else's.
+    ``described`` is by host what deployment.descriptions says. Raises UnreachableError for a host that is neither this
+    machine nor a container: what is broken must be nobody else's.
     """
-    hosts = list(hosts)
-    first = hostvars[next(iter(hosts))]
-    watching = list(sentinels)
+    cache = site.caches[0]
+    hosts = {name: about for name, about in described.items() if about}
+    first = site.values[next(iter(hosts))]
+    apps = cache.deployment.apps
     return {
-        "mode": mode,
-        "client": client,
-        "service": watching[0]["service"] if watching else "",
-        "down_after": watching[0]["down_after_ms"] / 1000 if watching else 0.0,
+        "mode": cache.mode,
+        "client": cache.deployment.client(apps[0]) if apps else "",
+        "service": cache.service,
+        "down_after": cache.sentinels[0]["down_after_ms"] / 1000 if cache.sentinels else 0.0,
         "node_timeout": _number(first, "redis_cluster_node_timeout_ms") / 1000,
         "max_lag": _number(first, "redis_min_replicas_max_lag"),
         "redis_config": dict(first.get("redis_config") or {}),
-        "hosts": {host: _host(host, hostvars[host]) for host in hosts},
+        "hosts": {name: _host(name, about) for name, about in hosts.items()},
     }
 
 

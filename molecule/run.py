@@ -1,10 +1,11 @@
 """Run Molecule scenarios side by side and sum them up in one table.
 
-    python molecule/run.py [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
+    python molecule/run.py [--quick] [SCENARIO ...]      (without a name: every folder here that has a molecule.yml)
 
 Environment: JOBS=3 (scenarios at a time; default: one more than there are processors, as each waits now and then),
 KEEP=1 (leave the containers; the scenario's next run removes them).
 The whole output of a scenario goes to .cache/molecule/SCENARIO.log.
+With --quick nothing is injected: no faults, and no side effects.
 Scenarios with faults, which are timed, are deployed beside the others; their faults come afterwards, alone.
 Exit code 0: all passed, 1: one failed, 2: wrong use, or a machine that cannot run containers.
 
@@ -37,6 +38,8 @@ PROJECT = HERE.parent
 LOGS = PROJECT / ".cache" / "molecule"
 # The steps of a scenario with faults that other scenarios must not disturb.
 ALONE = ("side-effect", "verify", "destroy")
+# What is left of a scenario where nothing is injected.
+QUICK = ("converge", "idempotence", "verify", "destroy")
 TAIL_LINES = 80
 # Characters of what is said in the table.
 MAX_REASON = 400
@@ -122,9 +125,9 @@ class Scenario:
 class Runner:
     """Runs scenarios in threads; every thread only waits for the Molecule that it started."""
 
-    def __init__(self, keep: bool) -> None:
-        """Leave the containers in the end if `keep`."""
-        self.keep = keep
+    def __init__(self, keep: bool, quick: bool = False) -> None:
+        """Leave the containers in the end if `keep`; inject nothing if `quick`."""
+        self.keep, self.quick = keep, quick
         self.stopping = False
         self.print_lock = threading.Lock()
         command = Path(sys.executable).with_name("molecule")
@@ -146,13 +149,16 @@ class Runner:
         clean(scenario)
         scenario.log.unlink(missing_ok=True)
         destroy = f"--destroy={'never' if self.keep else 'always'}"
-        self.run_actions(scenario, [("converge",)] if scenario.is_timed else [("test", destroy)])
-        if not scenario.is_timed or scenario.faults:
+        if self.quick:
+            self.run_actions(scenario, [(action,) for action in QUICK if not (self.keep and action == "destroy")])
+        else:
+            self.run_actions(scenario, [("converge",)] if scenario.is_timed else [("test", destroy)])
+        if self.quick or not scenario.is_timed or scenario.faults:
             self.end(scenario)
 
     def run_faults(self, scenario: Scenario) -> None:
         """Run the rest of one that has faults, while no other one runs."""
-        if self.stopping or scenario.faults:
+        if self.stopping or self.quick or scenario.faults:
             return
         self.run_actions(scenario, [(action,) for action in ALONE if not (self.keep and action == "destroy")])
         self.end(scenario)
@@ -330,12 +336,13 @@ def wait_for_the_containers() -> TextIO:
 
 def main(names: list[str]) -> int:
     """Run the named scenarios (all when none is named), print the table, return the exit code."""
-    scenarios = chosen(names)
+    quick = "--quick" in names
+    scenarios = chosen([name for name in names if name != "--quick"])
     jobs = os.environ.get("JOBS") or str((os.cpu_count() or 1) + 1)
     if not jobs.isdigit() or jobs == "0":
         fail(f"JOBS={jobs!r} is not a number of scenarios to run at a time")
     suites = sorted(set().union(*(scenario.suites for scenario in scenarios)))
-    runner = Runner(keep=os.environ.get("KEEP", "") == "1")
+    runner = Runner(os.environ.get("KEEP", "") == "1", quick)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -217,12 +217,18 @@ def _django_faults(checked: Mapping[str, Any], app: Mapping[str, Any]) -> Judged
         yield FAULT, f"manage.py check --deploy: {', '.join(wrong)}; see django_app_https and django_app_settings"
 
 
+def _runs_its_file(firewall: Mapping[str, Any]) -> bool:
+    """Whether the rules that run are those of the file, by a result of the module host_apply."""
+    sections: Mapping[str, Any] = firewall.get("sections") or {}
+    return bool(((sections.get("firewall") or {}).get("firewall_load") or {}).get("same"))
+
+
 def _asked_faults(own: Mapping[str, Any]) -> Judged:
     """What the exporter and the firewall of a host said, if they were asked."""
     exporter, firewall = own.get("redis_exporter_probed") or {}, own.get("firewall_compared") or {}
     if _was_asked(exporter) and "heard" not in exporter:
         yield FAULT, f"the exporter: {exporter.get('msg', 'it could not be asked')}; run site.yml"
-    if _was_asked(firewall) and firewall.get("rc") != 0:
+    if _was_asked(firewall) and not _runs_its_file(firewall):
         yield (
             FAULT,
             "the firewall's rules that run are not those of its file; run site.yml, and find out who changes them",

@@ -159,13 +159,16 @@ def login(client: RedisClient, user: str, password: str) -> None:
 def connect(params: dict[str, Any]) -> RedisClient:
     """A client from the parameters that the Redis modules share, logged in with what ``auth_file`` has.
 
-    Raises RedisError where that file does not exist: whatever listens on the port is not this inventory's server.
+    A ``login`` among them, the user and the password, is used instead. Raises RedisError where that file does not
+    exist: whatever listens on the port is not this inventory's server.
     """
     client = RedisClient(
         params["address"], params["port"], params["tls_ca_file"], params["tls_name"], params["timeout"]
     )
     try:
-        if params["auth_file"]:
+        if params.get("login"):
+            login(client, *params["login"])
+        elif params["auth_file"]:
             login(client, *credentials(params["auth_file"]))
     except FileNotFoundError:
         client.close()

@@ -54,7 +54,7 @@ def disk(hosts: Hosts) -> Iterator[Finding]:
     """The log and the snapshots of a server that persists need as much room on the disk as its data in memory."""
     disks: dict[tuple[Any, ...], list[Host]] = {}
     for host in hosts:
-        if host.probe.get("disk"):
+        if host.redis and host.probe.get("disk"):
             disks.setdefault((host.machine or host.name, host.probe["disk"]["device"]), []).append(host)
     for sharing in disks.values():
         wanted = sum(size(host.redis["maxmemory"]) for host in sharing)
@@ -95,6 +95,9 @@ def binds(hosts: Hosts) -> Iterator[Finding]:
 def _listeners(host: Host) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     """The port that the inventory has, its variable, and what was found."""
     for state in host.listeners:
+        if state["variable"] == "redis_port" and not host.redis:
+            # It was looked at before anybody had said that another server leads.
+            continue
         is_bus = state["variable"] == "redis_port" and state["port"] != host.redis.get("port")
         yield state["port"] - (BUS if is_bus else 0), state["variable"], state
 
@@ -161,8 +164,15 @@ def _targets(hosts: Hosts) -> Iterator[tuple[Host, Host, Mapping[str, Any]]]:
     """Each connection to another server: from which host, to whose server, and what became of it."""
     for host in hosts:
         for target in host.targets:
-            if target["variable"]:
+            if target["variable"] and _is_needed(host, target):
                 yield host, hosts.by_name.get(target["server"]) or Host(target["server"]), target
+
+
+def _is_needed(host: Host, target: Mapping[str, Any]) -> bool:
+    """Tell whether the host needs that server: a replica alone needs its leader, but not the other replicas."""
+    if host.app or host.sentinel or host.redis.get("mode") != "replication":
+        return True
+    return any(node["role"] == "leader" and node["name"] == target["server"] for node in host.redis["nodes"])
 
 
 def _of(target: Mapping[str, Any]) -> str:
@@ -173,7 +183,7 @@ def certificates(hosts: Hosts) -> Iterator[Finding]:
     """The files of TLS must be there and go together, and the certificate must be valid for redis_address."""
     for host in hosts:
         tls, state = host.redis.get("tls") or {}, host.probe.get("certificate") or {}
-        for fault in state.get("faults", ()):
+        for fault in state.get("faults", ()) if tls else ():
             variable = FILES[fault["file"]]
             yield Finding(host.name, variable, tls[fault["file"]] or NOTHING, *_fault(fault, tls, state))
         for fault in host.probe.get("ca_faults") or ():
@@ -232,7 +242,7 @@ def certificates_expire(hosts: Hosts) -> Iterator[Finding]:
     for host in hosts:
         state = host.probe.get("certificate") or {}
         days = state.get("days_left")
-        if days is not None and 0 <= days < RENEWAL:
+        if host.redis and days is not None and 0 <= days < RENEWAL:
             path = host.redis["tls"]["cert_file"]
             wrong = f"it expires {_in_days(days)}"
             yield Finding(host.name, "redis_tls_cert_file", path, wrong, "renew it, and run this again")
@@ -241,6 +251,22 @@ def certificates_expire(hosts: Hosts) -> Iterator[Finding]:
         if issued is not None and issued < RENEWAL:
             wrong = f"its certificate expires {_in_days(issued)}"
             yield Finding(host.name, "redis_tls", True, wrong, "run make renew_tls")
+
+
+def ca_expires(hosts: Hosts) -> Iterator[Finding]:
+    """All certificates that a CA has issued expire with it, and nothing renews it: no certificate outlives its CA."""
+    for host in hosts:
+        tls = host.redis.get("tls") or {}
+        days = tls.get("ca_days_left")
+        if days is not None and days < RENEWAL:
+            yield Finding(
+                host.name,
+                "redis_tls_authority_dir",
+                tls["authority_dir"],
+                f"the CA expires {_in_days(days)}, and all certificates with it",
+                "before that, delete the directory, and run site.yml once with "
+                "-e '{redis_tls_new_authority: true}', which stops all servers together",
+            )
 
 
 def _in_days(days: int) -> str:
@@ -281,6 +307,7 @@ RULES = (
     Rule("certificate", certificates),
     Rule("authority", authority),
     Rule("certificate-expires", certificates_expire, WARNING),
+    Rule("ca-expires", ca_expires, WARNING),
 )
 
 

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.secrets import SECRET
-from deployment.specs import options
 
-# What has a value in the roles only.
-LATER = ("hostvars", "role_path", "cache_nodes", "cache_leader", "cache_node", "cache_hosts", "cache_sentinels")
-FACTS = ("ansible_facts", "__")
 UNDEFINED = re.compile(r"'(\w+)' is undefined")
 VAULT = "$ANSIBLE_VAULT"
 SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
@@ -20,14 +16,12 @@ SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
 PLAIN = re.compile(r"""["']?\b(?P<name>\w+)["']?[ \t]*[:=][ \t]*(?!["']?\{\{|["']{2}|[!{\[|>#])(?=\S)""")
 
 
-def is_known_later(reason: str, raw: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a value is not there yet because it names a default of a role, or what a host says of itself.
+def names_facts(raw: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a variable, or one that it names, is made of what a host says of itself.
 
-    `reason` is Ansible's message of why the variable `name` has no value, `raw` the host's variables as written.
+    `raw` has the host's variables as they are written.
     """
-    if missing := UNDEFINED.match(reason):
-        return missing[1] in options() or missing[1] in LATER or missing[1].startswith(FACTS)
-    return "has no attribute" in reason and "ansible_facts" in _named(raw, name)
+    return "ansible_facts" in _named(raw, name)
 
 
 def _named(raw: Mapping[str, Any], name: str) -> str:

@@ -16,6 +16,7 @@ from cachestack.entries import BACKENDS
 from cachestack.option_rules import SERIALIZERS
 from deployment.addresses import bracketed, endpoint
 from deployment.clients import DEFAULT_PREFIX, LOCMEM_OPTIONS
+from deployment.errors import DeploymentError
 
 # What django-redis calls them; the client `resilient` takes the words as they are.
 COMPRESSORS = {
@@ -43,7 +44,7 @@ TLS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_min_version
 RESILIENT_DEFAULTS = {"serializer": SERIALIZERS[0], "compressor": option_rules.COMPRESSORS[0]}
 
 
-class CacheSettingsError(ValueError):
+class CacheSettingsError(DeploymentError):
     """An alias says something that its client or mode cannot do."""
 
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 
 from deployment.addresses import is_loopback
+from deployment.errors import DeploymentError
 from deployment.hosts import APP, REDIS, SENTINEL, Host
 from deployment.model import BUS, hosts_of
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Kind = TypeVar("Kind", ipaddress.IPv4Network, ipaddress.IPv6Network)
 
-# What each group's hosts have said once they were looked at; a group's hosts that say nothing would be locked out.
-LOOKED_AT = {"redis": "redis_reply", "redis_sentinel": "redis_sentinel_reply", "django_app": "django_app_wanted"}
 # Where other hosts find one, next to its facts; these may be translated addresses, or names.
 ADDRESSES = ("ansible_host", "redis_address", "redis_sentinel_address")
 ALLOW, MONITORING, WEB = "firewall_allow", "firewall_monitoring", "firewall_web"
 
 
-class FirewallError(ValueError):
+class FirewallError(DeploymentError):
     """The inventory or this run does not say who may reach what; the text says what to do."""
 
 
@@ -56,10 +55,11 @@ def firewall_rules(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[st
     """
     hosts = {host: _host(host, hostvars[host]) for host in hosts_of(groups)}
     enabled = [host for host in hosts if hostvars[host].get("firewall_enabled")]
-    unseen = [host for group, word in LOOKED_AT.items() for host in groups.get(group, ()) if word not in hostvars[host]]
+    # They would be locked out.
+    unseen = [host for host in hosts if "ansible_facts" not in hostvars[host]]
     if enabled and unseen:
         raise FirewallError(
-            f"{', '.join(dict.fromkeys(unseen))}: not looked at in this run, so nobody knows the addresses to let in. "
+            f"{', '.join(unseen)}: not looked at in this run, so nobody knows the addresses to let in. "
             f"Add it to --limit, and take a host that is lost out of the inventory."
         )
     machine = [host for host in hosts.values() if _machine(host) == _machine(hosts[name])]

@@ -10,6 +10,7 @@ from conftest import PROJECT
 from deployment.checks.facts import RULES
 from deployment.checks.problems import problems
 from deployment.hosts import FIREWALL, known_hosts
+from deployment.render.service import Manager
 
 Hostvars = dict[str, dict[str, Any]]
 Change = Callable[[Hostvars], Any]
@@ -57,7 +58,7 @@ def deployment(mode: str = "replication") -> Hostvars:
                 "nodes": nodes,
                 "bind": [place(name)["address"]],
                 "port": 6379,
-                "pid_command": ["systemctl", "show", "redis-6379"],
+                "manager": Manager("systemd").reference("redis-6379"),
                 "engine": "redis",
                 "server_bin": "",
                 "floor": "5.0",
@@ -99,7 +100,7 @@ def deployment(mode: str = "replication") -> Hostvars:
             "ca_file": "",
             "bind": ["127.0.0.1"],
             "port": 8000,
-            "pid_command": ["systemctl", "show", "django_app"],
+            "manager": Manager("systemd").reference("django_app"),
         },
         "host_probed": {
             "targets": [connected("redis-1"), connected("redis-2")],

@@ -7,11 +7,17 @@ import time
 from typing import Any
 
 import pytest
+
 import wrong_access
 import wrong_django
 import wrong_servers
 import wrong_variables
-import yaml
+from deployment.checks.problems import ERROR, WARNING, Problem, Rule, as_text, problems, shown
+from deployment.checks.rules import RULES, inventory_problems
+from deployment.checks.servers import EXPORTER_PORT, SHARED
+from deployment.decisions import exporter_port
+from deployment.model import Inventory
+from deployment.specs import options
 from sample_inventories import (
     ADMIN_PASSWORD,
     KEY,
@@ -26,13 +32,6 @@ from sample_inventories import (
     two_deployments,
     without,
 )
-
-from conftest import PROJECT
-from deployment.checks.problems import ERROR, WARNING, Problem, Rule, as_text, problems, shown
-from deployment.checks.rules import RULES, inventory_problems
-from deployment.checks.servers import EXPORTER_PORT, SHARED
-from deployment.model import Inventory
-from deployment.specs import options
 
 
 @pytest.mark.parametrize("one", RIGHT.values(), ids=RIGHT)
@@ -155,9 +154,8 @@ def found_in(one: Given) -> list[Problem]:
     return inventory_problems(Inventory(*one))
 
 
-def test_the_first_port_of_exporters_is_that_of_the_role() -> None:
-    defaults = yaml.safe_load((PROJECT / "roles" / "redis_exporter" / "defaults" / "main.yml").read_text("utf-8"))
-    assert f"{{{{ {EXPORTER_PORT} + " in defaults["redis_exporter_port"]
+def test_the_first_port_of_exporters_is_the_one_that_is_deployed() -> None:
+    assert exporter_port(None, 0) == EXPORTER_PORT
 
 
 def test_servers_before_redis_6_need_no_password_of_the_roles() -> None:

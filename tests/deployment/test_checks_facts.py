@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from conftest import PROJECT
+from deployment.checks.facts import RULES, gib, host_problems, size
+from deployment.checks.problems import problems
+from deployment.checks.versions import cache_words
+from deployment.desired.django import PYTHON_FLOOR
+from deployment.hosts import Host, Hosts, known_hosts, numbers
 from sample_hosts import (
     APP_TO_1,
     FIREWALLED,
@@ -34,12 +40,6 @@ from sample_hosts import (
     together,
 )
 from wrong_hosts import WRONG
-
-from conftest import PROJECT
-from deployment.checks.facts import RULES, gib, host_problems, size
-from deployment.checks.problems import problems
-from deployment.checks.versions import cache_words
-from deployment.hosts import Host, Hosts, known_hosts, numbers
 
 
 @pytest.mark.parametrize(("change", "rules", "words"), WRONG.values(), ids=WRONG)
@@ -187,10 +187,7 @@ def test_constraints_that_are_not_there() -> None:
 
 
 def test_the_shipped_constraints_go_together() -> None:
-    floors = yaml.safe_load((PROJECT / "roles/django_app/vars/main.yml").read_text("utf-8"))[
-        "__django_app_python_floor"
-    ]
-    for series, floor in floors.items():
+    for series, floor in PYTHON_FLOOR.items():
         hostvars = deployment()
         path = PROJECT / f"roles/django_app/files/constraints/django-{series}.txt"
         hostvars["app-1"]["django_app_wanted"] |= {"client": "django_redis", "django": series, "constraints": str(path)}

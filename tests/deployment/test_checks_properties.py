@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from sample_caches import check_operations, loaded, node, rendered
 
 from conftest import forget_pools
 from deployment.checks.problems import ERROR
 from deployment.checks.rules import inventory_problems
 from deployment.model import Inventory
+from sample_caches import check_operations, loaded, node, rendered
 from servers import RedisServer
 
 pytestmark = pytest.mark.usefixtures("django_project")

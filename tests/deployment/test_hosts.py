@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployment.hosts import host_questions
+from deployment.render.service import Manager
 from sample_hosts import (
     SECRET,
     TLS,
@@ -12,15 +14,14 @@ from sample_hosts import (
     issued,
 )
 
-from deployment.hosts import FIREWALL, host_questions
-
+SYSTEMD, SUPERVISOR = Manager("systemd"), Manager("supervisor", "/home/me/services", "/opt/supervisord")
 ABOUT = ("programs", "package", "data_dir", "certificate", "issued_ca_file", "ca_file")
 
 
 def asked(hostvars: Hostvars, name: str) -> dict[str, Any]:
     """The questions, and whether they are such as the module takes."""
     questions = host_questions(hostvars, name)
-    assert set(questions) == {"targets", "listeners", "units", *ABOUT}
+    assert set(questions) == {"targets", "listeners", *ABOUT}
     return questions
 
 
@@ -31,13 +32,14 @@ def places(questions: dict[str, Any]) -> list[str]:
 def test_the_questions_to_a_replica_and_to_a_leader() -> None:
     hostvars = deployment()
     replica, leader = asked(hostvars, "redis-2"), asked(hostvars, "redis-1")
-    assert places(leader) == ["own 10.0.0.1:6379"]
+    # Who leads is not known yet.
+    assert places(leader) == ["own 10.0.0.1:6379", "redis_address 10.0.0.2:6379"]
     assert places(replica) == ["own 10.0.0.2:6379", "redis_address 10.0.0.1:6379"]
     assert replica["targets"][0] | {"ask": True, "password": SECRET} == replica["targets"][0]
     assert "password" not in replica["targets"][1]
     (own,) = replica["listeners"]
-    command = hostvars["redis-2"]["redis_wanted"]["pid_command"]
-    assert own == {"address": "10.0.0.2", "port": 6379, "variable": "redis_port", "pid_command": command}
+    service = {"service": "redis-6379", "manager": "systemd", "supervisor": None}
+    assert own == {"address": "10.0.0.2", "port": 6379, "variable": "redis_port", "unless": "redis", **service}
     assert [replica[word] for word in ABOUT] == [
         ["/usr/bin/redis-server"],
         "redis-server",
@@ -56,7 +58,7 @@ def test_the_questions_under_sentinel() -> None:
         "sentinels": sentinels,
         "bind": ["10.0.0.1"],
         "port": 26379,
-        "pid_command": ["x"],
+        "manager": SYSTEMD.reference("redis-sentinel-26379"),
     }
     hostvars["redis-1"] |= {"redis_sentinel_wanted": wanted, "redis_sentinel_password": "own " + SECRET}
     hostvars["app-1"]["django_app_wanted"]["sentinels"] = sentinels
@@ -71,9 +73,8 @@ def test_the_questions_under_sentinel() -> None:
     assert [one["variable"] for one in questions["listeners"]] == ["redis_port", "redis_sentinel_port"]
     app = asked(hostvars, "app-1")
     assert [one["password"] for one in app["targets"]] == [SECRET, SECRET, "own " + SECRET, "own " + SECRET]
-
-    hostvars["redis-1"] |= {"redis_reply": {"role": "leader"}, "redis_sentinel_reply": {"running": True}}
-    assert asked(hostvars, "redis-1")["listeners"] == []
+    # Where one answers, nobody need ask who has its port.
+    assert [one["unless"] for one in questions["listeners"]] == ["redis", "sentinel"]
 
 
 def test_the_questions_to_a_node_of_a_cluster() -> None:
@@ -81,12 +82,8 @@ def test_the_questions_to_a_node_of_a_cluster() -> None:
     questions = asked(hostvars, "redis-1")
     assert places(questions) == ["own 10.0.0.1:6379", "redis_address 10.0.0.2:6379", "redis_address 10.0.0.2:16379"]
     assert [one["port"] for one in questions["listeners"]] == [6379, 16379]
-    # A server of another mode has the port, and not the one of the bus, whose owner nobody needs to be asked for.
-    hostvars["redis-1"]["redis_reply"] = {"role": "leader", "cluster": False}
-    (bus,) = asked(hostvars, "redis-1")["listeners"]
-    assert (bus["port"], bus["pid_command"]) == (16379, [])
-    hostvars["redis-1"]["redis_reply"]["cluster"] = True
-    assert asked(hostvars, "redis-1")["listeners"] == []
+    # A server of another mode has the port, and not the one of the bus.
+    assert [one["unless"] for one in questions["listeners"]] == ["redis", "cluster"]
 
 
 def test_the_questions_to_a_django_host() -> None:
@@ -140,9 +137,9 @@ def test_the_questions_about_users() -> None:
     assert asked(hostvars, "redis-2")["targets"][0]["user"] == ""
 
 
-def test_the_questions_about_an_exporter_and_a_firewall() -> None:
+def test_the_questions_about_an_exporter() -> None:
     hostvars = deployment()
-    exporter = {"bind": ["127.0.0.1"], "port": 9121, "pid_command": ["systemctl", "show", "redis-exporter-6379"]}
+    exporter = {"bind": ["127.0.0.1"], "port": 9121, "manager": SUPERVISOR.reference("redis-exporter-6379")}
     hostvars["redis-1"]["redis_exporter_wanted"] = exporter
     questions = asked(hostvars, "redis-1")
     (_, listener) = questions["listeners"]
@@ -150,9 +147,10 @@ def test_the_questions_about_an_exporter_and_a_firewall() -> None:
         "address": "127.0.0.1",
         "port": 9121,
         "variable": "redis_exporter_port",
-        "pid_command": exporter["pid_command"],
+        "service": "redis-exporter-6379",
+        "manager": "supervisor",
+        "supervisor": {"directory": "/home/me/services"},
     }
-    assert questions["units"] == ["redis-exporter-6379.service", FIREWALL]
 
 
 def test_a_server_without_a_port_is_not_asked_by_it() -> None:
@@ -168,20 +166,24 @@ def test_the_questions_about_a_socket_and_about_every_address() -> None:
     hostvars["redis-1"]["redis_wanted"]["nodes"][0]["socket"] = "/run/redis-6379/redis.sock"
     assert places(asked(hostvars, "app-1")) == ["redis_address 10.0.0.2:6379"]
     own = asked(hostvars, "redis-1")
-    assert places(own) == ["own 127.0.0.1:6379"]
+    assert places(own) == ["own 127.0.0.1:6379", "redis_address 10.0.0.2:6379"]
     assert [one["address"] for one in own["listeners"]] == ["*"]
 
 
 def test_the_questions_to_a_host_that_nothing_is_wanted_of() -> None:
     questions = asked({"redis-4": {}}, "redis-4")
-    # Nor is anything but the firewall of a time when something was.
-    assert [word for word, value in questions.items() if value] == ["units"]
-    assert questions["units"] == [FIREWALL]
+    assert [word for word, value in questions.items() if value] == []
 
 
 def test_a_place_is_asked_once() -> None:
     hostvars = deployment("sentinel")
-    wanted = {"hosts": ["redis-1"], "sentinels": [], "bind": ["10.0.0.1"], "port": 26379, "pid_command": []}
+    wanted = {
+        "hosts": ["redis-1"],
+        "sentinels": [],
+        "bind": ["10.0.0.1"],
+        "port": 26379,
+        "manager": SYSTEMD.reference("redis-sentinel-26379"),
+    }
     hostvars["redis-1"] |= {
         "redis_sentinel_wanted": wanted,
         "django_app_wanted": hostvars["app-1"]["django_app_wanted"],

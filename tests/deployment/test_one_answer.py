@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sample_inventories import changed, found, given
 
 from cachestack.entries import BACKENDS
 from cachestack.option_rules import COMPRESSORS, SERIALIZERS
@@ -18,6 +17,7 @@ from deployment.checks.caches import alias_faults, caches_faults
 from deployment.checks.problems import ERROR
 from deployment.checks.rendered import django_caches
 from deployment.render.caches import CacheSettingsError
+from sample_inventories import changed, found, given
 
 pytestmark = pytest.mark.usefixtures("django_project")
 

@@ -10,6 +10,15 @@ import pytest
 from django.core.cache import CacheHandler
 from django.utils.module_loading import import_string
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+from cachestack.resilient.options import parse
+from deployment.checks.rendered import django_caches
+from deployment.render.caches import (
+    CONNECTION,
+    RESILIENT_DEFAULTS,
+    CacheSettingsError,
+)
+from deployment.render.python_source import to_python
 from sample_caches import (
     BACKENDS,
     BUILTIN,
@@ -29,15 +38,6 @@ from sample_caches import (
     rendered,
     settings_of,
 )
-
-from cachestack.resilient.options import parse
-from deployment.checks.rendered import django_caches
-from deployment.render.caches import (
-    CONNECTION,
-    RESILIENT_DEFAULTS,
-    CacheSettingsError,
-)
-from deployment.render.python_source import to_python
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")
 

@@ -11,6 +11,8 @@ import pytest
 import redis
 from ansible.module_utils.redis_acl import UNKNOWN, app_rules, rules, sentinel_rules
 from redis.connection import SSLConnection
+
+from conftest import Certificate, TLSFront, forget_pools
 from sample_caches import (
     BUILTIN,
     CLIENTS,
@@ -25,8 +27,6 @@ from sample_caches import (
     rendered,
     run_every_operation,
 )
-
-from conftest import Certificate, TLSFront, forget_pools
 from servers import SERVICE, Farm, RedisServer, wait_for
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")

@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 import redis
+
+from conftest import forget_pools
+from deployment.checks.rendered import django_caches
+from deployment.render.caches import (
+    COMPRESSORS,
+)
+from deployment.render.python_source import to_python
 from sample_caches import (
     BACKENDS,
     DJANGO_REDIS,
@@ -24,13 +31,6 @@ from sample_caches import (
     rendered,
     run_every_operation,
 )
-
-from conftest import forget_pools
-from deployment.checks.rendered import django_caches
-from deployment.render.caches import (
-    COMPRESSORS,
-)
-from deployment.render.python_source import to_python
 from servers import SERVICE, Farm, RedisServerFactory, free_port
 
 pytestmark = pytest.mark.usefixtures("django_project", "_no_shared_pools")

@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 import redis
 from ansible.module_utils.redis_client import quote
+
+from conftest import Certificate, TLSFront, forget_pools
+from deployment.render.caches import (
+    COMPRESSORS,
+)
 from sample_caches import (
     BUILTIN,
     CLIENTS,
@@ -27,11 +32,6 @@ from sample_caches import (
     node,
     pools_of,
     rendered,
-)
-
-from conftest import Certificate, TLSFront, forget_pools
-from deployment.render.caches import (
-    COMPRESSORS,
 )
 from servers import RedisServer, RedisServerFactory
 

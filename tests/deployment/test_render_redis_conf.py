@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.host.configuration import SECRET
 from ansible.module_utils.redis_client import CONNECTION_SPEC, RedisClient, RedisError, connect, credentials, quote
-from ansible.plugins.modules import redis_config
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -180,4 +180,4 @@ def test_what_is_no_secret() -> None:
 
 
 def test_the_module_knows_the_same_secrets() -> None:
-    assert SECRET_DIRECTIVE.pattern == redis_config.SECRET.pattern
+    assert SECRET_DIRECTIVE.pattern == SECRET.pattern

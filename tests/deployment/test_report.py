@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from builders import SECRETS, running, site
 from deployment.report import cachecheck_faults, deployment_summary, sentinel_faults, topology_faults
+from deployment.site import Site
+from deployment.states import States
 from deployment.topology import redis_nodes
 
 Nodes = list[dict[str, Any]]
@@ -45,6 +48,11 @@ def nodes(hostvars: Hostvars) -> Nodes:
 
 def test_a_sound_replication_has_no_faults(nodes: Nodes, hostvars: Hostvars) -> None:
     assert topology_faults(iter(nodes), hostvars, "replication") == []
+
+
+def test_without_servers_there_is_no_leader_to_miss() -> None:
+    assert topology_faults([], {}, "locmem") == []
+    assert topology_faults([], {}, "standalone") == ["mode standalone has one leader, and no server leads"]
 
 
 def test_a_sound_standalone_has_no_faults(nodes: Nodes, hostvars: Hostvars) -> None:
@@ -182,56 +190,59 @@ def test_each_failed_operation_is_a_fault(nodes: Nodes) -> None:
 # deployment_summary
 
 
-def test_the_summary(nodes: Nodes, hostvars: Hostvars) -> None:
-    hostvars["redis-1"]["redis_password"] = "opensesame"
-    hostvars["redis-3"]["redis_reply"] = {"error": "Connection refused", "leader_address": "x", "leader_port": 1}
-    hostvars["app-1"] = {
-        "django_app_status": {"url": "http://127.0.0.1:8000/readyz", "json": {"status": "ok"}},
-        "django_app_secret_key": "opensesame",
-    }
-    assert deployment_summary(list(hostvars), hostvars, iter(nodes), "replication", "resilient").splitlines() == [
+def summary(site: Site, apps: bool = True) -> list[str]:
+    """The lines that people read of a site."""
+    states = States(site)
+    (cache,) = site.caches
+    return deployment_summary(cache, states.apps.values() if apps else []).splitlines()
+
+
+def test_the_summary() -> None:
+    said = running("replication")
+    said["redis-2"]["redis"] |= {"server": "valkey", "version": "9.1.2"}
+    said["redis-3"] = {"redis": {"error": "Connection refused", "leader_address": "10.0.0.1", "leader_port": 6379}}
+    lines = summary(site("replication", said=said, cache_client="resilient"))
+    assert lines == [
         "mode     replication             client resilient",
         "Django   http://127.0.0.1:8000/  app-1, caches: ok",
-        "leader   192.0.2.11:6379         redis-1, redis 7.0.15",
-        "replica  192.0.2.12:6379         redis-2, valkey 9.1.2 connected",
-        "replica  192.0.2.13:6379         redis-3, Connection refused",
+        "leader   10.0.0.1:6379           redis-1, redis 7.0.15",
+        "replica  10.0.0.2:6379           redis-2, valkey 9.1.2 connected",
+        "replica  10.0.0.3:6379           redis-3, Connection refused",
     ]
+    assert not [secret for secret in SECRETS.values() if secret in str(lines)]
 
 
 def test_the_summary_of_locmem() -> None:
-    hostvars = {"app-1": {"django_app_status": {"url": "http://h:8000/readyz", "status": -1}}}
-    assert deployment_summary(["app-1"], hostvars, [], "locmem", "builtin").splitlines() == [
-        "mode    locmem          client builtin",
-        "Django  http://h:8000/  app-1, caches: does not answer",
+    assert summary(site("locmem")) == [
+        "mode    locmem                  client builtin",
+        "Django  http://127.0.0.1:8000/  app-1, caches: does not answer",
     ]
 
 
-def test_the_summary_of_an_ipv6_server(nodes: Nodes, hostvars: Hostvars) -> None:
-    node = {**nodes[0], "address": "2001:db8::1"}
-    assert "leader  [2001:db8::1]:6379  redis-1" in deployment_summary([], hostvars, [node], "standalone", "builtin")
+def test_the_summary_of_an_ipv6_server() -> None:
+    one = site("standalone", own={"redis-1": {"redis_address": "2001:db8::1"}}, said=running("standalone"))
+    assert summary(one, apps=False)[0].endswith("no Django host")
+    assert "leader  [2001:db8::1]:6379  redis-1, redis 7.0.15" in summary(one, apps=False)
 
 
 @pytest.mark.parametrize(
     ("days", "words"),
     [(3, "certificate for 3 days"), (None, "its certificate has expired, or is of another authority")],
 )
-def test_the_summary_says_what_certificates_are_worth(
-    nodes: Nodes, hostvars: Hostvars, days: int | None, words: str
-) -> None:
-    hostvars["redis-1"]["redis_reply"] |= {"tls": True, "days_left": days}
-    hostvars["redis-1"]["redis_sentinel_reply"] = {"quorum": "OK", "tls": True, "trusted": days is not None}
-    sentinel = [{"name": "redis-1", "address": "192.0.2.11", "port": 26379}]
-    lines = deployment_summary([], hostvars, nodes, "sentinel", "resilient", sentinel).splitlines()
-    assert lines[1].endswith(f"redis-1, redis 7.0.15, {words}")
+def test_the_summary_says_what_certificates_are_worth(days: int | None, words: str) -> None:
+    said = running("sentinel", tls=True)
+    said["redis-1"]["redis"]["days_left"] = days
+    said["redis-3"]["sentinel"]["trusted"] = days is not None
+    lines = summary(site("sentinel", said=said))
+    assert lines[2].endswith(f"redis-1, redis 7.0.15, {words}")
     assert lines[-1].endswith("a failover is possible" if days else f"a failover is possible, {words}")
 
 
-@pytest.mark.parametrize("reply", [None, {}])
-def test_a_server_that_was_not_asked_is_said_to_be(nodes: Nodes, hostvars: Hostvars, reply: Any) -> None:
+def test_a_server_that_was_not_asked_is_said_to_be() -> None:
     """`--limit app-1` asks no server."""
-    hostvars["redis-2"]["redis_reply"] = reply
-    line = deployment_summary([], hostvars, nodes, "replication", "builtin").splitlines()[2]
-    assert line == "replica  192.0.2.12:6379  redis-2, was not asked"
+    known = site("replication", said=running("replication"))
+    one = Site(known.values, known.groups, {"app-1": known.looked["app-1"]})
+    assert summary(one)[3] == "replica  10.0.0.2:6379           redis-2, was not asked"
 
 
 # Sentinels
@@ -266,13 +277,10 @@ def test_what_is_wrong_with_a_sentinel(changed: dict[str, Any], words: str) -> N
 
 
 def test_the_summary_says_whether_a_failover_is_possible() -> None:
-    sentinels = [{"name": name, "address": name, "port": 26379} for name in ("s-1", "s-2", "s-3", "s-4")]
-    hostvars: dict[str, Any] = {
-        "s-1": {"redis_sentinel_reply": SENTINEL_SAYS},
-        "s-2": {"redis_sentinel_reply": {**SENTINEL_SAYS, "quorum": "NOQUORUM 1 usable"}},
-        "s-3": {"redis_sentinel_reply": {"running": False, "error": "refused"}},
-        "s-4": {},
-    }
-    lines = deployment_summary([], hostvars, [], "sentinel", "resilient", sentinels).splitlines()
-    said = [line.partition(", ")[2] for line in lines[1:]]
-    assert said == ["a failover is possible", "NOQUORUM 1 usable", "refused", "was not asked"]
+    said = running("sentinel")
+    said["redis-2"]["sentinel"]["quorum"] = "NOQUORUM 1 usable"
+    said["redis-3"]["sentinel"] = {"running": False, "error": "refused"}
+    said["sentinel-1"] = {"sentinel": None}
+    one = site("sentinel", sentinels=["redis-1", "redis-2", "redis-3", "sentinel-1"], said=said)
+    told = [line.rpartition(", ")[2] for line in summary(one) if line.startswith("Sentinel")]
+    assert told == ["a failover is possible", "NOQUORUM 1 usable", "refused", "was not asked"]

@@ -400,6 +400,11 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         ["authority"],
         ["in this folder there is another one", "copy the folder", "-e '{redis_tls_new_authority: true}'"],
     ),
+    "a CA that expires soon": (
+        together(issued, put("redis-1/redis_wanted/tls/ca_days_left", 29)),
+        ["ca-expires"],
+        ["redis-1: redis_tls_authority_dir = '/prod/secrets/tls': the CA expires in 29 days, and all certificates"],
+    ),
     "a certificate that expires now": (tls(days=0), ["certificate-expires"], ["it expires within two days"]),
     "two things at once": (
         together(

@@ -409,6 +409,16 @@ def test_what_cannot_become_a_cluster_is_refused(farm: Farm, make: RunCluster) -
     assert [known for _, known in picture(servers)] == [known for _, known in before]
 
 
+def test_check_mode_leaves_nodes_with_different_passwords_alone(farm: Farm, make: RunCluster) -> None:
+    """A run that changes the password was cut short; the next one begins with a comparison."""
+    servers = start(farm, 3)
+    raw(servers[2], "CONFIG", "SET", "requirepass", "the new one")
+    result = make(servers, replicas=0, check=True)
+    assert result["changed"] is False
+    assert "WRONGPASS" in result["error"]
+    assert "WRONGPASS" in make(servers, replicas=0)["msg"]
+
+
 def test_a_server_with_keys_is_refused(farm: Farm, make: RunCluster) -> None:
     """Whether there is a cluster that it could join or not."""
     servers = start(farm, 4)

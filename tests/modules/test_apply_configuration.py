@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.host.configuration import AT_START, configuration, differences
 from ansible.module_utils.host.run import PartError, Run
+from ansible.module_utils.host.topology import topology
 from ansible.module_utils.host.users import TO_LEADER, users
 from ansible.module_utils.redis_client import RedisClient, quote
 
@@ -231,6 +233,17 @@ def test_a_leader_waits_for_replicas_only_when_it_has_them(
     assert configure(min_replicas_to_write="1")["changed"] is False
 
 
+def test_what_was_postponed_is_set_when_replicas_have_come(wanted: Configure, server: RedisServer, farm: Farm) -> None:
+    """The hosts of a run are served at once, and a replica's server may start after the leader's part."""
+    params = {**wanted(min_replicas_to_write="1"), "only_postponed": True, "wait": 30}
+    assert apply(configuration, params, check=True)["postponed"] == ["min-replicas-to-write"]
+    timer = threading.Timer(0.5, farm.server, (PASSWORD, server))
+    timer.start()
+    result = apply(configuration, params)
+    timer.join()
+    assert (result["postponed"], result["set"]) == ([], {"min-replicas-to-write": "1"})
+
+
 def test_users_and_configuration_share_one_trial_server(server: RedisServer, wanted: Configure, tmp_path: Path) -> None:
     """With the lines of the new users, which in check mode are in no file."""
     program = tmp_path / "program"
@@ -244,7 +257,7 @@ def test_users_and_configuration_share_one_trial_server(server: RedisServer, wan
         run = Run(check)
         try:
             told = users({**asked, "passwords": passwords, "keys": ["x"]}, run)
-            assert told["differs"] == ["default", "admin", "app", TO_LEADER]
+            assert told["users"] == ["default", "admin", "app", TO_LEADER]
             assert configuration(params, run)["set"] == {"maxmemory": "33554432"}
         finally:
             run.close()
@@ -252,6 +265,22 @@ def test_users_and_configuration_share_one_trial_server(server: RedisServer, wan
         assert "opensesame" not in str(run.diffs)
     with RedisClient(server.host, server.port) as client:
         client.command("AUTH", "app", "opensesame")
+
+
+def test_a_file_with_another_password_is_no_obstacle(server: RedisServer, wanted: Configure, tmp_path: Path) -> None:
+    """Nor is one that is gone: who was let in by the passwords of the inventory is let in again."""
+    params, file = wanted(maxmemory="32mb"), tmp_path / "auth.conf"
+    asked = {"connection": params["connection"], "program": params["program"], "candidate": params["content"]}
+    leads = {"connection": params["connection"]}
+    for spoil in (lambda: file.write_text('requirepass "another"\n'), file.unlink):
+        spoil()
+        run = Run(check_mode=True)
+        try:
+            assert users({**asked, "passwords": {"default": PASSWORD}}, run)["is_new"] is True
+            assert configuration(params, run)["set"] == {"maxmemory": "33554432"}
+            assert topology(leads, run)["role"] == "leader"
+        finally:
+            run.close()
 
 
 def test_the_users_of_the_trial_server_are_those_of_this_run(wanted: Configure, tmp_path: Path) -> None:

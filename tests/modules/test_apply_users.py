@@ -56,7 +56,7 @@ def test_before_the_server_runs(users_of: UsersOf, path: Path) -> None:
     assert apply(users, asked, check=True)["changed"] is True
     assert not path.exists()
     result = apply(users, asked)
-    assert (result["changed"], result["is_new"], result["unfinished"], result["differs"]) == (True, True, False, [])
+    assert (result["changed"], result["is_new"], result["unfinished"], result["users"]) == (True, True, False, [])
     for password in USERS.values():
         assert password not in str(result)
     assert credentials(str(path)) == ("admin", PASSWORD)
@@ -84,8 +84,8 @@ def test_a_running_server_gets_its_users_at_once(server: RedisServer, users_of: 
         foretold = apply(users, asked, check=True)
         assert foretold["changed"] is True
         result = apply(users, asked)
-        assert (result["changed"], result["differs"]) == (True, foretold["differs"])
-        assert ("app" in result["differs"]) is (attempt == 0)
+        assert (result["changed"], result["users"]) == (True, foretold["users"])
+        assert ("app" in result["users"]) is (attempt == 0)
     assert apply(users, asked)["changed"] is False
     assert may(server, "", "old", "PING") == "WRONGPASS"
     assert may(server, "app", USERS["app"], "SET", "dj/builtin:1:x", "1") == "OK"
@@ -122,12 +122,12 @@ def test_what_somebody_changed_is_named_and_healed(
     apply(users, asked)
     clean = as_admin(server, "ACL", "LIST")
     for check in (True, False):
-        assert apply(users, asked, check)["differs"] == []
+        assert apply(users, asked, check)["users"] == []
     as_admin(server, *command)
     foretold = apply(users, asked, check=True)
-    assert (foretold["changed"], foretold["is_new"], foretold["differs"]) == (True, True, differs)
+    assert (foretold["changed"], foretold["is_new"], foretold["users"]) == (True, False, differs)
     result = apply(users, asked)
-    assert (result["changed"], result["differs"]) == (True, differs)
+    assert (result["changed"], result["users"]) == (True, differs)
     assert sorted(as_admin(server, "ACL", "LIST")) == sorted(clean)
     for check in (True, False):
         assert apply(users, asked, check)["changed"] is False
@@ -140,12 +140,12 @@ def test_what_somebody_changed_while_clients_have_the_former_ways_in(server: Red
     as_admin(server, "ACL", "SETUSER", "app", ">another", "+@all", "allkeys")
     for check in (True, False):
         result = apply(users, asked, check)
-        assert (result["changed"], result["differs"], result["unfinished"]) == (False, [], True)
-    assert apply(users, asked, check=True, finish=True)["differs"] == ["app"]
+        assert (result["changed"], result["users"], result["unfinished"]) == (False, [], True)
+    assert apply(users, asked, check=True, finish=True)["users"] == ["app"]
     as_admin(server, "ACL", "SETUSER", "app", "nopass")
     as_admin(server, "ACL", "SETUSER", "default", "on", "nopass", "~*", "+@all")
-    assert apply(users, asked, check=True)["differs"] == ["default", "app"]
-    assert apply(users, asked)["differs"] == ["default", "app"]
+    assert apply(users, asked, check=True)["users"] == ["default", "app"]
+    assert apply(users, asked)["users"] == ["default", "app"]
     assert may(server, "app", "anything", "PING") == may(server, "", "anything", "PING") == "WRONGPASS"
 
 
@@ -155,15 +155,15 @@ def test_clients_keep_their_ways_in_until_they_have_the_new_ones(server: RedisSe
     assert may(server, "", "old", "GET", "x") == "None"
     changed = {**asked, "passwords": {**USERS, "app": "next"}, "keys": ["shop/*"]}
     foretold = apply(users, changed, check=True)
-    assert (foretold["unfinished"], foretold["differs"]) == (True, ["app"])
+    assert (foretold["unfinished"], foretold["users"]) == (True, ["app"])
     assert apply(users, changed)["unfinished"] is True
     for password in (USERS["app"], "next"):
         assert may(server, "app", password, "GET", "dj/x") == may(server, "app", password, "GET", "shop/x") == "None"
     for check in (True, False):
         again = apply(users, changed, check)
-        assert (again["changed"], again["unfinished"], again["differs"]) == (False, True, [])
+        assert (again["changed"], again["unfinished"], again["users"]) == (False, True, [])
     finished = apply(users, changed, finish=True)
-    assert (finished["changed"], finished["unfinished"], finished["differs"]) == (True, False, ["default", "app"])
+    assert (finished["changed"], finished["unfinished"], finished["users"]) == (True, False, ["default", "app"])
     assert may(server, "", "old", "GET", "x") == may(server, "app", USERS["app"], "GET", "shop/x") == "WRONGPASS"
     assert may(server, "app", "next", "GET", "dj/x") == "NOPERM"
     assert apply(users, changed)["unfinished"] is False
@@ -210,7 +210,7 @@ def test_one_password(farm: Farm, users_of: UsersOf, path: Path, before: str) ->
         for name in ("requirepass", "masterauth"):
             assert admin.command("CONFIG", "GET", name) == [name, PASSWORD]
         admin.command("CONFIG", "SET", "masterauth", "")
-    assert apply(users, asked, check=True)["differs"] == [TO_LEADER]
+    assert apply(users, asked, check=True)["users"] == [TO_LEADER]
     with RedisClient(server.host, server.port) as stranger, pytest.raises(RedisError, match=r"^NOAUTH "):
         stranger.command("PING")
 
@@ -221,7 +221,7 @@ def test_users_are_taken_away_again(server: RedisServer, users_of: UsersOf) -> N
     without = {**asked, "passwords": {"default": "one"}}
     assert apply(users, without, finish=False)["unfinished"] is True
     assert may(server, "app", USERS["app"], "GET", "dj/x") == may(server, "", "one", "GET", "dj/x") == "None"
-    assert apply(users, without)["differs"] == ["admin", "app", "replica", "monitor"]
+    assert apply(users, without)["users"] == ["admin", "app", "replica", "monitor"]
     assert may(server, "app", USERS["app"], "GET", "dj/x") == "WRONGPASS"
 
 

@@ -30,10 +30,10 @@ def mode(path: Path) -> int:
 def test_directory(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     result = both(directory, {"path": str(path), "mode": "0750"})
-    assert result == {"changed": True, "what": ["missing"]}
+    assert result == {"changed": True, "differs": ["missing"], "path": str(path)}
     assert (mode(path), mode(path.parent)) == (0o750, 0o750)
     path.chmod(0o777)
-    assert both(directory, {"path": str(path), "mode": "0750"})["what"] == ["mode"]
+    assert both(directory, {"path": str(path), "mode": "0750"})["differs"] == ["mode"]
     assert mode(path) == 0o750
 
 
@@ -52,12 +52,12 @@ def test_a_directory_of_another_user(tmp_path: Path) -> None:
     both(directory, {"path": str(path), "owner": "nobody", "group": "nogroup", "mode": "0700"})
     assert (path.owner(), path.group()) == ("nobody", "nogroup")
     os.chown(path, 0, 0)
-    assert both(directory, {"path": str(path), "owner": "nobody"})["what"] == ["owner"]
+    assert both(directory, {"path": str(path), "owner": "nobody"})["differs"] == ["owner"]
 
 
 def test_a_directory_of_a_user_who_is_made_by_the_run(tmp_path: Path) -> None:
     params = {"path": str(tmp_path / "data"), "owner": "not-yet", "group": "not-yet", "mode": "0700"}
-    assert directory(params, Run(check_mode=True)) == {"changed": True, "what": ["missing"]}
+    assert directory(params, Run(check_mode=True))["differs"] == ["missing"]
     with pytest.raises(PartError, match="not-yet"):
         directory(params, Run())
 
@@ -73,11 +73,13 @@ def test_a_directory_that_is_something_else(tmp_path: Path) -> None:
 def test_file(tmp_path: Path) -> None:
     path = tmp_path / "settings.py"
     params = {"path": str(path), "content": "DEBUG = False\n# é\n", "mode": "0640"}
-    assert both(file, params) == {"changed": True, "differs": ["missing"]}
+    assert both(file, params) == {"changed": True, "differs": ["missing"], "path": str(path)}
     assert (path.read_text("utf-8"), mode(path)) == (params["content"], 0o640)
     path.write_text("DEBUG = True\n")
     path.chmod(0o666)
-    assert both(file, params)["differs"] == ["content", "mode"]
+    # What was there is said as well, so that a plan can name what changes.
+    result = both(file, params)
+    assert (result["differs"], result["before"]) == (["content", "mode"], "DEBUG = True\n")
     path.chmod(0o666)
     assert both(file, params)["differs"] == ["mode"]
     # Nothing was left beside it.
@@ -96,7 +98,7 @@ def test_a_file_of_another_user(tmp_path: Path) -> None:
 
 def test_a_file_below_a_directory_that_is_made_by_the_run(tmp_path: Path) -> None:
     params = {"path": str(tmp_path / "absent" / "file"), "content": "x"}
-    assert file(params, Run(check_mode=True)) == {"changed": True, "differs": ["missing"]}
+    assert file(params, Run(check_mode=True))["differs"] == ["missing"]
     with pytest.raises(PartError, match="cannot be written: No such file or directory"):
         file(params, Run())
 
@@ -120,6 +122,28 @@ def test_the_diff_of_a_file(tmp_path: Path, shown: bool) -> None:
         assert ("password" in str(run.diffs)) == shown
 
 
+def test_a_file_that_nobody_may_see_is_in_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.json"
+    path.write_text("old password\n")
+    for run in (Run(check_mode=True), Run()):
+        result = file({"path": str(path), "content": "new password\n", "diff": False}, run)
+        assert (result["differs"], "password" in str(result)) == (["content"], False)
+
+
+def test_a_copy_of_another_file(tmp_path: Path) -> None:
+    source, path = tmp_path / "ca.crt", tmp_path / "copy.crt"
+    params = {"path": str(path), "copy_of": str(source)}
+    # Check mode cannot know what a run has not brought yet.
+    assert file(params, Run(check_mode=True))["changed"]
+    with pytest.raises(PartError, match=r"is to be a copy of .*ca\.crt, which does not exist"):
+        file(params, Run())
+    source.write_text("the CA\n")
+    both(file, params)
+    assert path.read_text() == "the CA\n"
+    source.write_text("another CA\n")
+    assert both(file, params)["differs"] == ["content"]
+
+
 def test_a_file_that_a_program_refuses_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "rules.nft"
     path.write_text("good\n")
@@ -138,7 +162,8 @@ def test_a_file_that_a_program_refuses_is_not_written(tmp_path: Path) -> None:
 
 def test_link(tmp_path: Path) -> None:
     path = tmp_path / "current"
-    assert both(link, {"path": str(path), "target": "releases/1"}) == {"changed": True}
+    result = both(link, {"path": str(path), "target": "releases/1"})
+    assert result == {"changed": True, "differs": ["target"], "path": str(path)}
     assert str(path.readlink()) == "releases/1"
     run = Run(check_mode=True)
     assert link({"path": str(path), "target": "releases/2"}, run)["changed"]

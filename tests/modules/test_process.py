@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.host.process import is_replaced, is_taken, newer_files, started_at
-from ansible.module_utils.listening import listening_inodes, processes
+from ansible.module_utils.listening import listening_inodes, main_pid, processes
 
 from servers import free_port, wait_for
 
@@ -133,3 +133,22 @@ def test_processes(listening: tuple[int, int]) -> None:
     assert name.endswith(f" (process {pid})")
     assert listening_inodes(free_port()) == set()
     assert list(processes(set())) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "pid"),
+    [
+        ("echo 4711", 4711),
+        ("echo 0", 0),
+        ("echo", 0),
+        ("true", 0),
+        ("echo 4711; exit 1", 0),
+        ("echo no such process", 0),
+    ],
+)
+def test_main_pid(script: str, pid: int) -> None:
+    assert main_pid(["sh", "-c", script]) == pid
+
+
+def test_main_pid_without_its_manager() -> None:
+    assert main_pid(["/absent/supervisorctl", "pid", "x"]) == 0

@@ -57,13 +57,28 @@ def test_a_replica_takes_over_and_the_leader_follows_it(watched: Watched, switch
     assert switch(leader)["changed"] is False, "it does not lead any more"
 
 
-def test_without_a_replica_nobody_takes_over_and_writes_go_on(watched: Watched, switch: Switch) -> None:
+@pytest.mark.parametrize("check", [True, False])
+def test_without_a_replica_it_leads_alone(watched: Watched, switch: Switch, check: bool) -> None:
+    """Then it is restarted in place, which is no failure."""
     leader, replica = watched.servers
     replica.stop()
-    result = switch(leader, wait=1)
-    assert "nobody takes over" in result["msg"]
+    assert wait_for(lambda: leader.ask("ROLE")[2] == [])
+    result = switch(leader, check, wait=1)
+    assert (result["changed"], result["alone"]) == (False, "it leads, and no replica can take over")
     leader.client().set("still", "writable")
     assert leader.ask("ROLE")[0] == b"master"
+
+
+def test_a_mode_that_is_only_about_to_come_has_nobody_who_promotes(watched: Watched, switch: Switch) -> None:
+    result = switch(watched.servers[0], has_successors=False)
+    assert (result["changed"], "no replica can take over" in result["alone"]) == (False, True)
+    assert watched.servers[0].ask("ROLE")[0] == b"master"
+
+
+def test_a_server_that_does_not_answer_is_restarted_as_it_is(watched: Watched, switch: Switch) -> None:
+    watched.servers[0].stop()
+    result = switch(watched.servers[0])
+    assert (result["changed"], "it does not say whether it leads" in result["alone"]) == (False, True)
 
 
 def test_without_sentinels_nobody_takes_over_and_writes_go_on(watched: Watched, switch: Switch) -> None:
@@ -83,4 +98,4 @@ def test_a_replica_takes_over_in_a_cluster(run: Switch, farm: Farm) -> None:
 
 def test_a_primary_without_a_replica_says_so(run: Switch, farm: Farm) -> None:
     node = farm.cluster(replicas=0)[0]
-    assert "no replica that is there" in run(port=node.port, auth_file=None)["msg"]
+    assert run(port=node.port, auth_file=None)["alone"] == "it leads, and no replica can take over"

@@ -7,6 +7,7 @@ import functools
 from typing import Any, cast
 
 import pytest
+
 from sample_audit import CONTROL, HOLD, audited, file, judged, listener, user
 
 
@@ -187,13 +188,15 @@ def test_a_service_that_does_not_run_says_nothing_of_who_owns_files(hostvars: di
 
 def test_an_exporter_and_a_firewall(hostvars: dict[str, Any]) -> None:
     redis = hostvars["redis-1"]
-    for exporter, firewall in (({"heard": 0}, {"rc": 0}), ({"skipped": True}, {"skipped": True})):
+    runs = {"sections": {"firewall": {"changed": False, "firewall_load": {"changed": False, "same": True}}}}
+    other = {"sections": {"firewall": {"changed": True, "firewall_load": {"changed": True, "same": False}}}}
+    for exporter, firewall in (({"heard": 0}, runs), ({"skipped": True}, {"skipped": True})):
         redis |= {"redis_exporter_probed": exporter, "firewall_compared": firewall}
         assert judged(hostvars)["faults"] == []
-    # A comparison that could not be run has no code.
+    # A comparison that could not be run has no sections.
     redis["firewall_compared"] = {"failed": False, "msg": "no such user"}
     assert len(judged(hostvars)["faults"]) == 1
-    redis |= {"redis_exporter_probed": {"failed": False, "msg": "it logs in"}, "firewall_compared": {"rc": 1}}
+    redis |= {"redis_exporter_probed": {"failed": False, "msg": "it logs in"}, "firewall_compared": other}
     exporter_fault, firewall_fault = judged(hostvars)["faults"]
     assert exporter_fault == "redis-1: the exporter: it logs in; run site.yml"
     assert firewall_fault.startswith("redis-1: the firewall's rules that run are not those of its file; ")

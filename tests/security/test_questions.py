@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from ansible.plugins.modules import security_probe
-from sample_audit import ADMIN, audited, judged, listener
 
+from sample_audit import ADMIN, audited, judged, listener
 from security.findings import secrets_of, security_questions
 
 

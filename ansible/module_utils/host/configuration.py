@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked, text_on_disk
 from ansible.module_utils.host.trial import ConfigError, directives, trial_of
-from ansible.module_utils.redis_client import RedisClient, RedisError, connect, connection_of
+from ansible.module_utils.redis_client import RedisClient, RedisError, connect
 
 # Not compared: another part sets the passwords, and the topology belongs to the server.
 NOT_OURS = {
@@ -142,13 +143,20 @@ def compare(connection: dict[str, Any], content: str, trial: RedisClient) -> Com
     return Comparison(pairs, settable, postponed, answers=True)
 
 
+def only(found: Comparison, name: str) -> Comparison:
+    """What differs of one directive alone."""
+    pairs = {one: pair for one, pair in found.pairs.items() if one == name}
+    return replace(found, pairs=pairs, settable=found.settable & pairs.keys())
+
+
 def configuration(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Try the configuration, write it, and set on the running server what differs and can be set.
 
     Returns ``changed``, ``answers`` (whether the server answered), ``set`` and ``was`` (directives that are set at
     once, and their values before, *** for secrets), ``postponed`` (what can only be set when replicas are connected)
     and ``restart``: what needs a restart, a text for each reason. Raises PartError where the program refuses it, with
-    nothing changed.
+    nothing changed. With ``only_postponed`` it does only what an earlier part of the run had to postpone, and waits for
+    the replicas for ``wait`` seconds.
     """
     params = checked(
         params,
@@ -161,14 +169,20 @@ def configuration(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
         owner="",
         group="",
         mode="",
+        only_postponed=False,
+        wait=0,
     )
-    connection, content, path = connection_of(params["connection"]), params["content"], params["path"]
+    connection, content, path = run.connection(params["connection"]), params["content"], params["path"]
     place = f"{connection['address']}:{connection['port']}"
     found = Comparison()
     try:
         trial = trial_of(run, content, params, connection["auth_file"])
-        if trial:
+        deadline = time.monotonic() + (0 if run.check_mode else params["wait"])
+        while trial:
             found = compare(connection, content, trial.redis)
+            if not found.postponed or time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
     except RedisError as error:
         raise PartError(
             f"the server on {place} does not say what it has, and its configuration is as it was: {error}"
@@ -178,6 +192,8 @@ def configuration(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
             f"{params['program']} does not take the configuration of {place}, which is as it was: {error}"
         ) from error
 
+    if params["only_postponed"]:
+        found = only(found, NEEDS_REPLICAS)
     before = text_on_disk(path) or ""
     written = run.write(path, content, params["owner"], params["group"], params["mode"], show=False)
     run.add_diff(masked(before), masked(content), path)
@@ -193,6 +209,8 @@ def configuration(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
             raise PartError(f"the server on {place} does not take {', '.join(to_set)}: {error}") from error
     return {
         "changed": bool(written or to_set),
+        "differs": written,
+        "path": path,
         "answers": found.answers,
         "postponed": sorted(found.postponed),
         "set": {name: hidden(name, value) for name, value in to_set.items()},

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 # See netdevice(7): all interfaces that have an IPv4 address, each a `struct ifreq`.
@@ -33,7 +34,11 @@ def facts() -> dict[str, Any]:
         "all_ipv4_addresses": ipv4_addresses(),
         "all_ipv6_addresses": ipv6_addresses(),
         "memtotal_mb": _memory() // 1024,
-        "python": {"version": {"major": sys.version_info.major, "minor": sys.version_info.minor}},
+        "python": {
+            "version": {"major": sys.version_info.major, "minor": sys.version_info.minor},
+            # What Ansible's pip module needs to make a virtualenv.
+            "modules": {name: find_spec(name) is not None for name in ("ensurepip", "packaging")},
+        },
         "distribution": DISTRIBUTIONS.get(release.get("ID", ""), release.get("NAME", "Linux").split()[0]),
         "distribution_major_version": release.get("VERSION_ID", "").split(".")[0],
         "service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _text("/proc/1/comm").strip(),

@@ -14,14 +14,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
+from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked, text_on_disk
 
 # The owner, the group and the mode of what is made; an empty one is left alone.
 ATTRIBUTES = {"owner": "", "group": "", "mode": ""}
 
 
 def directory(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Make a directory, and those above it, with these attributes. ``what`` names what differed."""
+    """Make a directory, and those above it, with these attributes. ``differs`` names what differed."""
     params = checked(params, path=REQUIRED, **ATTRIBUTES)
     path = params["path"]
     what = []
@@ -33,7 +33,7 @@ def directory(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
         if not run.check_mode:
             _make(path, params, run)
     what += run.attributes(path, **_attributes(params))
-    return {"changed": bool(what), "what": what}
+    return {"changed": bool(what), "differs": what, "path": path}
 
 
 def _make(path: str, params: Mapping[str, Any], run: Run) -> None:
@@ -53,13 +53,25 @@ def _make(path: str, params: Mapping[str, Any], run: Run) -> None:
 
 
 def file(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Write a file. ``differs`` names what differed: "missing", "content", "owner", "group" or "mode"."""
-    params = checked(params, path=REQUIRED, content=REQUIRED, force=True, diff=True, validate=(), **ATTRIBUTES)
-    path, content, force = params["path"], params["content"], params["force"]
+    """Write a file, with its ``content`` or that of another file of the host (``copy_of``).
+
+    ``differs`` names what differed: "missing", "content", "owner", "group" or "mode"; ``before`` is the former content
+    where that differs and may be seen.
+    """
+    params = checked(params, path=REQUIRED, content="", copy_of="", force=True, diff=True, validate=(), **ATTRIBUTES)
+    path, force = params["path"], params["force"]
+    content = params["content"]
+    if params["copy_of"]:
+        source = run.text(params["copy_of"])
+        if source is None and not run.check_mode:
+            raise PartError(f"{path} is to be a copy of {params['copy_of']}, which does not exist")
+        content = source or ""
+    before = text_on_disk(path) if params["diff"] else None
     if params["validate"] and not run.check_mode and _is_other(path, content, force):
         _validate(path, content, params["validate"])
     differs = run.write(path, content, **_attributes(params), force=force, show=params["diff"])
-    return {"changed": bool(differs), "differs": differs}
+    shown = {"before": before} if before is not None and "content" in differs else {}
+    return {"changed": bool(differs), "differs": differs, "path": path, **shown}
 
 
 def _is_other(path: str, content: str, force: bool) -> bool:
@@ -92,7 +104,7 @@ def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     path, target = params["path"], params["target"]
     before = os.readlink(path) if os.path.islink(path) else ""
     if before == target:
-        return {"changed": False}
+        return {"changed": False, "differs": [], "path": path}
     if os.path.isdir(path) and not before:
         raise PartError(f"{path} is there, and it is a directory and no link")
     run.planned[path] = target
@@ -104,7 +116,7 @@ def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
             os.replace(aside, path)
         except OSError as error:
             raise PartError(f"{path} does not become a link to {target}: {error.strerror}") from error
-    return {"changed": True}
+    return {"changed": True, "differs": ["target"], "path": path}
 
 
 def absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import grp
 import hashlib
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -179,6 +181,20 @@ def sha256(path: str) -> str | None:
         return None
 
 
+def missing_accounts(users: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """The names of users and groups that the host does not have."""
+    missing = [name for name in users if not _is_there(pwd.getpwnam, name)]
+    return missing + [name for name in groups if not _is_there(grp.getgrnam, name)]
+
+
+def _is_there(find: Callable[[str], Any], name: str) -> bool:
+    try:
+        find(name)
+    except KeyError:
+        return False
+    return True
+
+
 def begin_probe(params: Mapping[str, Any]) -> Callable[[Sequence[str]], dict[str, Any]]:
     """Begin to connect to the targets, and find out what the host has; what is returned waits for the rest.
 
@@ -195,6 +211,7 @@ def begin_probe(params: Mapping[str, Any]) -> Callable[[Sequence[str]], dict[str
         "disk": disk(params["data_dir"]) if params.get("data_dir") else {},
         "certificate": certificate_state(**certificate) if certificate else {},
         "units": [unit for unit in params.get("units") or [] if os.path.exists(os.path.join(UNITS, unit))],
+        "missing": missing_accounts(params.get("users") or [], params.get("groups") or []),
         "issued_by": sha256(params["issued_ca_file"]) if params.get("issued_ca_file") else None,
         "ca_faults": file_faults("ca_file", params.get("ca_file") or ""),
     }

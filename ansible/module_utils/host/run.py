@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.redis_client import connection_of
+
 if TYPE_CHECKING:
     from ansible.module_utils.host.trial import Setup, Trial
 
@@ -28,6 +30,7 @@ class Run:
 
     ``warnings`` and ``diffs`` are what Ansible shows afterwards; neither ever has a secret. ``planned`` is the text of
     files that this run writes, by path: a part that needs one sees the new text before it is written, or in check mode.
+    ``logins`` has by ``auth_file`` the user and the password that a server takes where the file does not have them.
     """
 
     def __init__(self, check_mode: bool = False) -> None:
@@ -35,6 +38,7 @@ class Run:
         self.warnings: list[str] = []
         self.diffs: list[dict[str, str]] = []
         self.planned: dict[str, str] = {}
+        self.logins: dict[str, tuple[str, str]] = {}
         self._trial: Trial | None = None
 
     def warn(self, text: str) -> None:
@@ -117,6 +121,11 @@ class Run:
     def text(self, path: str) -> str | None:
         """The text that a file has after this run, in check mode that it would have; None where there is none."""
         return self.planned[path] if path in self.planned else text_on_disk(path)
+
+    def connection(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of `redis_client.connect`, with the login that an earlier part of the run has found."""
+        found = connection_of(given)
+        return {**found, "login": self.logins.get(found["auth_file"] or "")}
 
     def trial(self, setup: Setup) -> Trial:
         """The trial server that has loaded this configuration, the same one for every part that asks for the same.

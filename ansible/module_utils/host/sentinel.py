@@ -160,8 +160,9 @@ def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
     Who leads is its own business: ``leader`` {address, port} is for a Sentinel that does not watch the service yet.
     ``auth_file`` of the connection, which the Sentinel's configuration includes, gets what it must know at its next
-    start. Returns ``changed``, ``told``, ``was`` (the settings among these before), ``restart`` (why it needs one, a
-    text for each reason) and ``user``: as whom it takes commands now, empty where it has no users. Raises PartError.
+    start. Returns ``changed``, ``differs`` (see `Run.write`) and ``path`` of that file, ``told``, ``was`` (the settings
+    among these before), ``restart`` (why it needs one, a text for each reason) and ``user``: as whom it takes commands
+    now, empty where it has no users. Raises PartError.
     """
     params = checked(
         params,
@@ -203,7 +204,7 @@ def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     run.planned[path] = wanted
     told = [*done["told"], *done["restart"]]
     run.add_diff("", "".join(f"{line}\n" for line in told), f"{connection['address']}:{connection['port']}")
-    return {"changed": bool(differs or done["told"]), **done}
+    return {"changed": bool(differs or done["told"]), "differs": differs, "path": path, **done}
 
 
 # What a Sentinel knows

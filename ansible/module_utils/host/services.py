@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -206,9 +207,10 @@ def look(managed: Service) -> tuple[State, float]:
 def service(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Describe a service to its manager and have it run, restarted where it is older than what it has read.
 
-    ``running`` is whether it had a process before, ``pid`` what it has now; ``stale`` whether it had to be restarted,
-    which with ``restart`` false is left to the caller; ``newer`` are the files that are newer than its process. In
-    check mode files that would be written are. Fails where it does not run and another process has its port.
+    ``running`` is whether it had a process before, ``pid`` what it has now; ``enabled`` whether it started with the
+    machine before; ``stale`` whether it had to be restarted, which with ``restart`` false is left to the caller;
+    ``newer`` are the files that are newer than its process. In check mode files that would be written are. Fails where
+    it does not run and another process has its port.
     """
     params = checked(
         params,
@@ -252,6 +254,9 @@ def service(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "stale": stale,
         "newer": newer,
         "described": described,
+        "enabled": state.enabled,
+        "path": unit_path,
+        "differs": differs,
         "pid": pid,
     }
 
@@ -276,7 +281,7 @@ def service_absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def service_stopped(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Stop a service where it runs; it keeps its description."""
-    params = checked(params, **WHICH)
+    params = checked(params, **WHICH, unit_path="")
     mine = managed(params)
     active = mine.state().active
     if active and not run.check_mode:
@@ -286,8 +291,43 @@ def service_stopped(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def service_restarted(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Restart a service now, whatever it is; a description that has changed is read. ``pid`` is its new process."""
-    params = checked(params, **WHICH, port=0)
+    params = checked(params, **WHICH, unit_path="", port=0)
     if run.check_mode:
         return {"changed": True, "pid": 0}
     mine = managed(params)
     return {"changed": True, "pid": mine.apply(mine.state(), restart=True)}
+
+
+def service_killed(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Kill a service's process, and wait until its manager has started another one. Nothing in check mode.
+
+    ``pid`` is the new process. Fails where none ran, or none comes back in ``wait`` seconds.
+    """
+    params = checked(params, **WHICH, unit_path="", wait=30)
+    mine = managed(params)
+    pid = mine.state().pid
+    if not pid:
+        raise PartError(f"{params['name']} does not run")
+    if run.check_mode:
+        return {"changed": True, "pid": pid}
+    # Under supervisor each program has a process group, whose other processes would keep its port.
+    kill = os.kill if params["manager"] == "systemd" else os.killpg
+    kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + params["wait"]
+    while mine.state().pid in (0, pid):
+        if time.monotonic() >= deadline:
+            raise PartError(f"{params['name']} was killed, and does not come back in {params['wait']} s")
+        time.sleep(0.1)
+    return {"changed": True, "pid": mine.state().pid}
+
+
+def supervisor_stopped(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Stop supervisor and all that it runs."""
+    from ansible.module_utils.host.supervisord import Supervisord
+
+    params = checked(params, supervisor=REQUIRED)
+    supervisord = Supervisord(params["supervisor"]["directory"])
+    changed = supervisord.runs()
+    if changed and not run.check_mode:
+        supervisord.shutdown()
+    return {"changed": changed}

@@ -76,12 +76,12 @@ class Supervisord:
 
     def run(self) -> None:
         """Start supervisord where it does not run; hosts of one machine that do so at once start one."""
-        if self._runs():
+        if self.runs():
             return
         self.make_directories()
         with self._locked():
             self._wait_for_end()
-            if self._runs():
+            if self.runs():
                 return
             if not self._conf:
                 raise NoSupervisorError(f"supervisor in {self.directory} does not run")
@@ -96,7 +96,7 @@ class Supervisord:
                 said = (result.stderr or result.stdout).strip()
                 raise PartError(f"supervisor does not start: {said}")
             deadline = time.monotonic() + TURN
-            while not self._runs():
+            while not self.runs():
                 if time.monotonic() >= deadline:
                     raise PartError(f"supervisor in {self.directory} was started and does not answer")
                 time.sleep(TICK)
@@ -173,7 +173,8 @@ class Supervisord:
             raise _refusal("its configuration", fault) from fault
         return added, changed, removed
 
-    def _runs(self) -> bool:
+    def runs(self) -> bool:
+        """Whether it runs."""
         try:
             self._ask("getSupervisorVersion")
         except NoSupervisorError:
@@ -183,7 +184,7 @@ class Supervisord:
     def _wait_for_end(self) -> None:
         """Wait until a supervisord that is about to end has ended."""
         deadline = time.monotonic() + TURN
-        while os.path.exists(os.path.join(self.directory, "supervisor.sock")) and not self._runs():
+        while os.path.exists(os.path.join(self.directory, "supervisor.sock")) and not self.runs():
             if not self._listens():
                 # It was killed, and has left its socket.
                 return

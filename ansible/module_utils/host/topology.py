@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
-from ansible.module_utils.redis_client import RedisError, ask_role, at, connect, connection_of, remembered
+from ansible.module_utils.redis_client import RedisError, ask_role, at, connect, remembered
 
 # Whom a server follows, None for a leader.
 Leader = Mapping[str, Any]
@@ -62,7 +62,7 @@ def topology(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     for nothing, and returns ``error`` where the server does not answer. Raises PartError after ``wait`` seconds.
     """
     params = checked(params, connection=REQUIRED, leader=None, keep_role=False, volatile_file="", wait=300)
-    connection, wait = connection_of(params["connection"]), params["wait"]
+    connection, wait = run.connection(params["connection"]), params["wait"]
     deadline = time.monotonic() + wait
     changed, goal = False, -1
     while True:

@@ -55,10 +55,11 @@ def own_login(passwords: Mapping[str, str]) -> tuple[str, str]:
     return (ADMIN, passwords[ADMIN]) if ADMIN in passwords else ("", passwords[DEFAULT])
 
 
-def logged_in(connection: Mapping[str, Any], passwords: Mapping[str, str]) -> RedisClient:
+def logged_in(connection: Mapping[str, Any], passwords: Mapping[str, str], run: Run) -> RedisClient:
     """A connection to the running server, which takes what the file has; or already what it is about to have.
 
-    A run that was cut short has changed the server, but not yet written the file. Raises OSError or RedisError.
+    A run that was cut short has changed the server, but not yet written the file; or somebody has changed the file.
+    The parts after this one, which in check mode have that file, log in alike. Raises OSError or RedisError.
     """
     try:
         redis = connect(dict(connection))
@@ -71,6 +72,7 @@ def logged_in(connection: Mapping[str, Any], passwords: Mapping[str, str]) -> Re
         except RedisError:
             redis.close()
             raise
+        run.logins[connection["auth_file"]] = own_login(passwords)
         return redis
 
 
@@ -184,9 +186,9 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Look at the running server, change it where it differs, and write the file that it starts with.
 
     What the running server should have is what the trial server has after the same commands, so check mode is as
-    strict as a run. Returns ``changed``, ``is_new`` (whether the server or its file gets other users or passwords),
-    ``unfinished`` (whether the server takes what only clients of before have) and ``differs``: names of users and
-    "login to the leader". Raises PartError, with nothing changed.
+    strict as a run. Returns ``changed``, ``is_new`` (whether the file gets other users or passwords), ``unfinished``
+    (whether the server takes what only clients of before have), ``users`` (what differs on the server: names of users
+    and "login to the leader"), ``path`` and ``differs`` (see `Run.write`). Raises PartError, with nothing changed.
     """
     params = checked(
         params,
@@ -222,7 +224,7 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     differs: list[str] = []
     told = unfinished = False
     try:
-        with logged_in(connection, params["passwords"]) as redis:
+        with logged_in(connection, params["passwords"], run) as redis:
             version = version_on(redis)
             if version < USERS_SINCE and DEFAULT not in params["passwords"]:
                 raise RedisError("users came with version 6.0, and this one is older")
@@ -247,4 +249,11 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     written = run.write(path, wanted, params["owner"], params["group"], params["mode"], show=False)
     run.add_diff(masked(before), masked(wanted), path)
     is_new = before != wanted or told
-    return {"changed": is_new or bool(written), "is_new": is_new, "unfinished": unfinished, "differs": differs}
+    return {
+        "changed": is_new or bool(written),
+        "is_new": before != wanted,
+        "unfinished": unfinished,
+        "users": differs,
+        "differs": written,
+        "path": path,
+    }

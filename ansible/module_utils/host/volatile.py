@@ -22,4 +22,4 @@ def volatile(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     params = checked(params, path=REQUIRED, include=REQUIRED, leader=None, owner="", group="", mode="")
     text = content(params["leader"], params["include"])
     differs = run.write(params["path"], text, params["owner"], params["group"], params["mode"], force=False)
-    return {"changed": bool(differs), "differs": differs}
+    return {"changed": bool(differs), "differs": differs, "path": params["path"]}

@@ -14,9 +14,17 @@ from ansible.module_utils.host.configuration import configuration
 from ansible.module_utils.host.files import absent, directory, file, lines_absent, link
 from ansible.module_utils.host.firewall import firewall_load
 from ansible.module_utils.host.program import install_program
+from ansible.module_utils.host.restart import restart_reasons
 from ansible.module_utils.host.run import PartError, Run, with_secrets
 from ansible.module_utils.host.sentinel import sentinel, sentinel_agrees
-from ansible.module_utils.host.services import service, service_absent, service_restarted, service_stopped
+from ansible.module_utils.host.services import (
+    service,
+    service_absent,
+    service_killed,
+    service_restarted,
+    service_stopped,
+    supervisor_stopped,
+)
 from ansible.module_utils.host.topology import topology
 from ansible.module_utils.host.users import users
 from ansible.module_utils.host.volatile import volatile
@@ -33,7 +41,8 @@ options:
     description:
       - What to apply. Each section has a C(name) and its C(parts). Each part is a dictionary with its kind as C(part),
         the key of its result as C(name) (by default the kind), and the parameters of that kind. The C(name) of a
-        service is that of its unit, too.
+        service is that of its unit, and the key of its result the kind.
+      - With C(unless_restart) a part is left out where the section's service is about to be restarted by another task.
       - With C(only_if), a list of names, a part is applied only where one of these parts of its section changed.
       - "A value C({secret: NAME}) anywhere in a part stands for that one of I(secrets)."
     type: list
@@ -61,7 +70,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sections:
-  description: By section whether it C(changed), and the result of each of its parts by name.
+  description: >-
+    By section whether it C(changed), why its service C(needs_restart), and the result of each of its parts by name.
   type: dict
 section: {description: The section that failed., returned: failure, type: str}
 part: {description: The part that failed., returned: failure, type: str}
@@ -85,14 +95,16 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Run], dict[str, Any]]] = {
     "sentinel_agrees": sentinel_agrees,
     "service": service,
     "service_absent": service_absent,
+    "service_killed": service_killed,
     "service_restarted": service_restarted,
     "service_stopped": service_stopped,
+    "supervisor_stopped": supervisor_stopped,
     "topology": topology,
     "users": users,
     "volatile": volatile,
 }
-# Those whose ``name`` is also that of the service.
-NAMED = {"firewall_load", "service", "service_absent", "service_restarted", "service_stopped"}
+# Those whose ``name`` is that of the service.
+NAMED = {"firewall_load", "service", "service_absent", "service_killed", "service_restarted", "service_stopped"}
 
 
 class ApplyError(Exception):
@@ -111,7 +123,7 @@ def apply(
         done: dict[str, Any] = {"changed": False}
         results[section["name"]] = done
         for part in section["parts"]:
-            name = part.get("name") or part["part"]
+            name = part["part"] if part["part"] in NAMED else part.get("name") or part["part"]
             if name in done:
                 raise ApplyError(section["name"], name, "two results of this section have the same name")
             try:
@@ -119,6 +131,7 @@ def apply(
             except PartError as error:
                 raise ApplyError(section["name"], name, str(error)) from error
             done["changed"] = done["changed"] or bool(done[name]["changed"])
+        done["needs_restart"] = restart_reasons(done)
 
 
 def apply_part(
@@ -130,9 +143,16 @@ def apply_part(
         raise PartError(f"there is no kind of part {kind}")
     if "only_if" in part and not any(done[name]["changed"] for name in part["only_if"] if name in done):
         return {"changed": False, "ran": False}
-    not_its_own = {"part", "only_if"} if kind in NAMED else {"part", "only_if", "name"}
+    if part.get("unless_restart") and (restart_reasons(done) or is_about_to_start(done, run)):
+        return {"changed": False, "ran": False}
+    not_its_own = {"part", "only_if", "unless_restart"} | (set() if kind in NAMED else {"name"})
     params = {key: value for key, value in part.items() if key not in not_its_own}
     return KINDS[kind](with_secrets(params, secrets), run)
+
+
+def is_about_to_start(done: Mapping[str, Any], run: Run) -> bool:
+    """Whether the section's service does not run yet, since check mode has not started it."""
+    return run.check_mode and not (done.get("service") or {"running": True})["running"]
 
 
 def main() -> None:

@@ -118,6 +118,8 @@ QUESTIONS: dict[str, Any] = {
         "data_dir": {"type": "path"},
         "certificate": {"type": "dict", "options": CERTIFICATE},
         "units": {"type": "list", "elements": "str", "default": []},
+        "users": {"type": "list", "elements": "str", "default": []},
+        "groups": {"type": "list", "elements": "str", "default": []},
         "issued_ca_file": {"type": "path"},
         "ca_file": {"type": "path"},
         "timeout": {"type": "float", "default": 5.0},
@@ -136,6 +138,8 @@ def look(questions: Mapping[str, Any]) -> dict[str, Any]:
             asked[name] = {**asked[name], "address": own_address(found, asked[name]["announced"])}
     if "redis" in asked:
         found["own_address"] = own_address(found, asked["redis"]["announced"])
+    if "probe" in asked:
+        asked["probe"] = at_home(asked["probe"], own_address(found, announced(asked)))
     answers = {
         "program": program_state,
         "redis": redis_state,
@@ -149,6 +153,22 @@ def look(questions: Mapping[str, Any]) -> dict[str, Any]:
     if "probe" in asked:
         result["probe"] = result["probe"](answered(result))
     return result
+
+
+def announced(asked: Mapping[str, Any]) -> str:
+    """The address by which the others reach this host, "" where it has no server."""
+    return str((asked.get("redis") or asked.get("sentinel") or {}).get("announced") or "")
+
+
+def at_home(probe: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """The probe with this host's own address where an address is empty."""
+    return {
+        **probe,
+        **{
+            name: [{**one, "address": one["address"] or address} for one in probe.get(name) or []]
+            for name in ("targets", "listeners")
+        },
+    }
 
 
 def answered(result: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,10 @@ description:
     them lost. In a cluster the primary's own replica does all this (C(CLUSTER FAILOVER)).
   - A server that does not lead is left alone.
 options:
+  has_successors:
+    description: Whether somebody is there who could promote a replica.
+    type: bool
+    default: true
   sentinels: {description: "The Sentinels; none for a cluster.", type: list, elements: dict, default: []}
   sentinel_user: {description: "The user who may command them, where they have users.", type: str, default: ""}
   sentinel_password: {description: "That user's password, or the Sentinels' one.", type: str}
@@ -41,6 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 leader: {description: Who leads now; missing where this server did not lead., type: str}
+alone: {description: "Why no replica takes over, which is no failure; else missing.", type: str}
 """
 
 # Seconds by which writes wait longer than this module does; if shorter, the leader would take writes that are lost.
@@ -169,6 +174,7 @@ def main() -> None:
     module = AnsibleModule(
         {
             **CONNECTION_SPEC,
+            "has_successors": {"type": "bool", "default": True},
             "sentinels": {"type": "list", "elements": "dict", "default": []},
             "sentinel_user": {"type": "str", "default": ""},
             "sentinel_password": {"type": "str", "no_log": True},
@@ -181,15 +187,23 @@ def main() -> None:
     params = module.params
     place = f"{params['address']}:{params['port']}"
     try:
-        with connect(params) as redis:
-            if redis.command("ROLE")[0] != "master":
-                module.exit_json(changed=False)
-            if module.check_mode:
-                module.exit_json(changed=True)
+        redis = connect(params)
+        role, *details = redis.command("ROLE")
+    except (OSError, RedisError) as error:
+        module.exit_json(changed=False, alone=f"it does not say whether it leads ({error})")
+    with redis:
+        if role != "master":
+            module.exit_json(changed=False)
+        is_node = redis.info("cluster").get("cluster_enabled") == "1"
+        if not params["has_successors"] or not details[1] or is_node == bool(params["sentinels"]):
+            module.exit_json(changed=False, alone="it leads, and no replica can take over")
+        if module.check_mode:
+            module.exit_json(changed=True)
+        try:
             take_over = by_sentinel if params["sentinels"] else by_cluster
             leader = take_over(redis, params, time.monotonic() + params["wait"])
-    except (OSError, RedisError, SwitchoverError) as error:
-        module.fail_json(msg=f"nobody takes over from {place}, which was not restarted: {error}")
+        except (OSError, RedisError, SwitchoverError) as error:
+            module.fail_json(msg=f"nobody takes over from {place}, which was not restarted: {error}")
     module.exit_json(changed=True, leader=leader)
 
 

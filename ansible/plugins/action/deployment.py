@@ -1,0 +1,276 @@
+"""The bridge between Ansible and the package ``deployment``: the only file that touches the import path.
+
+A task runs it once for all hosts. It resolves every variable of the roles for every host, hands them to the package
+together with what the hosts said in earlier tasks, and returns the package's answer. It contacts no host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from jinja2 import Undefined, UndefinedError
+
+# Ansible loads a plugin by its path, without what lies around it.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+# The package cachestack has the table of options by which CACHES is checked.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "django_app"))
+
+from deployment import run
+from deployment.checks import reading, rules, variables
+from deployment.checks.problems import WARNING, as_answer, in_python
+from deployment.errors import DeploymentError
+from deployment.model import Inventory, hosts_of
+from deployment.site import Site
+from deployment.specs import PROJECT, options
+
+# The file to which an answer goes; where it is not set, nobody asked (see ansible/ask.py).
+ANSWER = "CACHESTACK_ANSWER"
+# Of a host's registered variables those that the steps read: what it said, and what was found different.
+LOOKED, COMPARED, PROGRAM = "cache_looked", "cache_compared", "redis_program"
+# The container of a host that Ansible reaches through Docker.
+CONTAINER = "ansible_docker_host"
+# And those that the audit of security judges.
+SECURITY_ANSWERS = ("security_probed", "redis_exporter_probed", "firewall_compared", "django_app_checked")
+
+
+class ActionModule(ActionBase):
+    """The steps of a run: ``check``, ``look``, ``compare``, ``plan``, ``apply``, ``settings`` and ``report``.
+
+    ``check`` judges the inventory and ``compare`` the hosts as well: problems are shown, and errors fail the task. What
+    a step returns is what the function of its name in deployment.run does.
+    """
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset({"step", "wait", "renew", "hint", "holders"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Take the step of the task's argument ``step``. Changes nothing on a host, so check mode is no different."""
+        result: dict[str, Any] = {"changed": False, **super().run(tmp, task_vars)}
+        self._variables = task_vars or {}
+        try:
+            return {
+                **result,
+                **getattr(self, f"_{self._task.args['step']}")(),
+                **HIDDEN.get(self._task.args["step"], {}),
+            }
+        except DeploymentError as error:
+            return {**result, "failed": True, "msg": str(error)}
+
+    # The steps
+
+    def _check(self) -> dict[str, Any]:
+        inventory, _ = self._inventory()
+        found = as_answer(rules.inventory_problems(inventory))
+        return self._judged(found, "The inventory is refused, and nothing was changed.")
+
+    def _look(self) -> dict[str, Any]:
+        _, needs_facts = self._inventory()
+        return {**run.look(self._site(), bool(self._task.args.get("wait", True))), "needs_facts": needs_facts}
+
+    def _compare(self) -> dict[str, Any]:
+        site = self._site()
+        judged = self._judged(run.problems(site), "The hosts are refused, and nothing was changed.")
+        return judged if judged.get("failed") else run.compare(site, self._is_true("renew"))
+
+    def _plan(self) -> dict[str, Any]:
+        compared = {host: said["sections"] for host, said in self._registered(COMPARED).items() if "sections" in said}
+        planned = run.plan(self._site(), compared)
+        _answer({"plan": planned["plan"]})
+        # In check mode no step is taken.
+        return {**planned, "steps": {}} if self._task.check_mode else planned
+
+    def _apply(self) -> dict[str, Any]:
+        steps = _plain(self._variables["cache_plan"]["steps"])
+        return run.apply(self._site(), steps, self._is_true("renew"))
+
+    def _verify(self) -> dict[str, Any]:
+        return run.verify(self._site())
+
+    def _cachecheck(self) -> dict[str, Any]:
+        reports = {host: json.loads(said["stdout"]) for host, said in self._registered("django_app_cachecheck").items()}
+        if faults := run.cachecheck(self._site(), reports):
+            return {"failed": True, "msg": "; ".join(faults)}
+        return {}
+
+    def _renew(self) -> dict[str, Any]:
+        return run.renew(self._site())
+
+    def _drill(self) -> dict[str, Any]:
+        from drill.description import deployment_description
+
+        site = self._site()
+        return {"description": deployment_description(site, run.describe(site))}
+
+    def _ask_security(self) -> dict[str, Any]:
+        from security.findings import secrets_of, security_questions
+
+        site = self._site()
+        run.check_protocol(site)
+        disclosed = run.disclose(site)
+        questions = {host: security_questions(disclosed, host) for host, about in disclosed.items() if about}
+        groups = [{"host": host, "groups": ["security_asked"]} for host in questions]
+        described = {host: about for host, about in run.describe(site).items() if about}
+        return {"hosts": questions, "secrets": secrets_of(disclosed), "groups": groups, "described": described}
+
+    def _judge_security(self) -> dict[str, Any]:
+        from security.findings import security_faults
+
+        answers = {name: self._registered(name) for name in SECURITY_ANSWERS}
+        known = {
+            host: {**about, **{name: said[host] for name, said in answers.items() if host in said}}
+            for host, about in run.describe(self._site()).items()
+        }
+        control = _plain(self._variables["security_control"])
+        return dict(security_faults(known, control, _plain(self._task.args["holders"])))
+
+    def _settings(self) -> dict[str, Any]:
+        _answer({"settings": run.settings(self._site())})
+        return {}
+
+    def _report(self) -> dict[str, Any]:
+        if self._task.check_mode and "cache_plan" in self._variables:
+            text = _plain(self._variables["cache_plan"]["plan"]["text"])
+        else:
+            text = f"{run.report(self._site())}\n{self._task.args.get('hint') or ''}".strip()
+        return {"msg": text, "_ansible_verbose_always": True}
+
+    def _judged(self, found: dict[str, Any], refusal: str) -> dict[str, Any]:
+        """Show the problems; the task fails where there are errors."""
+        _answer(found)
+        errors = [problem for problem in found["problems"] if problem["severity"] != WARNING]
+        if errors:
+            return {"failed": True, "msg": f"{found['text']}\n{refusal}"}
+        for problem in found["problems"]:
+            Display().warning(problem["text"], formatted=True)
+        return {}
+
+    def _is_true(self, name: str) -> bool:
+        return str(self._task.args.get(name, False)).lower() in ("true", "yes", "on", "1")
+
+    # What is known
+
+    def _inventory(self) -> tuple[Inventory, bool]:
+        """What the inventory says, as the checks see it; and whether it names facts, which then must be gathered."""
+        values: dict[str, dict[str, Any]] = {}
+        unreadable: dict[str, dict[str, str]] = {}
+        directories, needs_facts = set(), False
+        groups = self._groups()
+        for host in hosts_of(groups):
+            raw = self._raw(host)
+            templar = self._templar.copy_with_new_env(available_variables=raw)
+            given = self._variables["hostvars"].raw_get(host)
+            values[host], unreadable[host] = {}, {}
+            directories.add(str(raw.get("inventory_dir") or ""))
+            for name in (*given, *self._play_variables()):
+                if name in variables.CONNECTION or variables.may_be_ours(name):
+                    try:
+                        values[host][name] = _plain(templar.template(raw[name]))
+                    except (AnsibleError, UndefinedError) as error:
+                        if reading.names_facts(raw, name):
+                            needs_facts = True
+                        else:
+                            unreadable[host][name] = reading.reason_of(error, raw[name])
+        plain = [pair for one in sorted(filter(None, directories)) for pair in reading.plain_secrets(Path(one))]
+        return Inventory(values, groups, unreadable, plain), needs_facts
+
+    def _site(self) -> Site:
+        """Every variable of the roles for every host, and what the hosts said."""
+        values: dict[str, dict[str, Any]] = {}
+        for host in hosts_of(self._groups()):
+            raw = self._raw(host)
+            templar = self._templar.copy_with_new_env(available_variables=raw)
+            values[host] = {}
+            for name in (*options(), *variables.CONNECTION, CONTAINER):
+                if name in raw:
+                    try:
+                        values[host][name] = _plain(templar.template(raw[name]))
+                    except (AnsibleError, UndefinedError):
+                        # What only facts can tell is not known before the host was looked at.
+                        values[host][name] = None
+        looked = self._registered(LOOKED)
+        programs = self._registered(PROGRAM)
+        said = {
+            host: {**one, **({"program": programs[host]["sections"]["install"]["program"]} if host in programs else {})}
+            for host, one in looked.items()
+            if "facts" in one
+        }
+        return Site(values, self._groups(), said, str(self._variables["ansible_playbook_python"]))
+
+    def _groups(self) -> dict[str, list[str]]:
+        return {name: list(hosts) for name, hosts in self._variables["groups"].items()}
+
+    def _raw(self, host: str) -> dict[str, Any]:
+        """A host's variables as they are written, above the defaults of all roles, with what it said as its facts."""
+        known = self._variables["hostvars"].raw_get(host)
+        looked = known.get(LOOKED) or {}
+        facts = {**(known.get("ansible_facts") or {}), **_plain(looked.get("facts") or {})}
+        return {
+            **self._defaults(),
+            **known,
+            **self._play_variables(),
+            "hostvars": self._variables["hostvars"],
+            "ansible_facts": facts,
+        }
+
+    def _defaults(self) -> dict[str, Any]:
+        """The defaults of all roles as they are written."""
+        if not hasattr(self, "_role_defaults"):
+            files = sorted(PROJECT.glob("roles/*/defaults/main.yml"))
+            loaded = [self._loader.load_from_file(str(path), trusted_as_template=True) or {} for path in files]
+            self._role_defaults = {name: value for one in loaded for name, value in one.items()}
+        return self._role_defaults
+
+    def _play_variables(self) -> dict[str, Any]:
+        """What the play sets, such as ``vars`` of an import_playbook; what the command line sets wins over it."""
+        if not hasattr(self, "_of_play"):
+            given = load_extra_vars(self._loader)
+            play = self._task.play.get_vars() if getattr(self._task, "play", None) else {}
+            self._of_play = {name: value for name, value in play.items() if name not in given}
+        return self._of_play
+
+    def _registered(self, name: str) -> dict[str, dict[str, Any]]:
+        """By host what a task has registered under this name, of the hosts that were reached."""
+        found = {}
+        for host in hosts_of(self._groups()):
+            result = self._variables["hostvars"].raw_get(host).get(name)
+            if result and not result.get("skipped") and not result.get("unreachable"):
+                found[host] = _plain(result)
+        return found
+
+
+SECRETIVE = ("look", "compare", "apply", "verify", "renew", "drill", "ask_security")
+# What is in the results of these steps is not for anybody's eyes, however verbose: passwords are among it.
+HIDDEN: dict[str, dict[str, Any]] = {step: {"_ansible_no_log": True} for step in SECRETIVE}
+
+
+def _plain(value: Any) -> Any:
+    """The value in Python's own types, with all that it contains. Raises UndefinedError, as Ansible would later."""
+    if isinstance(value, Undefined):
+        str(value)
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return in_python(value)
+
+
+def _answer(content: Mapping[str, Any]) -> None:
+    """Hand something to the command that asked for it, beside what earlier steps have answered.
+
+    Lists of the same name are put together, other values replaced.
+    """
+    if path := os.environ.get(ANSWER):
+        file = Path(path)
+        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        for name, value in content.items():
+            known[name] = [*known.get(name, ()), *value] if isinstance(value, list) else value
+        file.write_text(json.dumps(known, ensure_ascii=False), "utf-8")

@@ -1,0 +1,449 @@
+"""From what is known to what each host is asked, is to have, and is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from deployment import decisions
+from deployment.desired import firewall
+from deployment.desired.django import DjangoHost
+from deployment.desired.exporter import ExporterHost
+from deployment.desired.parts import Part, sections, separated
+from deployment.desired.redis import RedisHost
+from deployment.desired.sentinel import SentinelHost
+from deployment.desired.tls import Issued, file_parts
+from deployment.hosts import APP, EXPORTER, FIREWALL, REDIS, SENTINEL, host_questions
+from deployment.model import hosts_of
+from deployment.render.firewall import firewall_rules
+from deployment.site import Site
+from deployment.topology import cluster_absent
+
+if TYPE_CHECKING:
+    from deployment.certificates import Authority
+
+# The sections of a host, in the order in which they are applied.
+ORDER = (
+    "firewall",
+    "retired_first",
+    "certificate",
+    "redis",
+    "sentinel",
+    "agreement",
+    "exporter",
+    "cluster",
+    "django_app",
+    "finish",
+    "retired_sentinel",
+    "retired",
+)
+
+# By step of a run the sections that it applies.
+STEPS: dict[str, tuple[str, ...]] = {
+    "firewall": ("firewall",),
+    "stop_sentinel": ("stop_sentinel",),
+    "stop_redis": ("stop_redis",),
+    "retire_first": ("retired_first",),
+    "redis": ("certificate", "redis"),
+    "sentinel": ("certificate", "sentinel"),
+    "restart_sentinel": ("restart_sentinel",),
+    "agreement": ("agreement",),
+    "exporter": ("exporter",),
+    "cluster": ("cluster",),
+    "django_app": ("django_app",),
+    "finish": ("finish",),
+    "ready": ("ready",),
+    "retire_sentinel": ("retired_sentinel",),
+    "retire_redis": ("retired",),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How the states are wanted: for a comparison (``as_it_speaks``), and with new certificates (``renew``)."""
+
+    as_it_speaks: bool = False
+    renew: bool = False
+
+
+@dataclass(frozen=True)
+class States:
+    """The states of all hosts of a site. ``has_issued``: whether new certificates were issued in this run already."""
+
+    site: Site
+    has_issued: bool = False
+
+    # Who is what
+
+    @cached_property
+    def servers(self) -> dict[str, RedisHost]:
+        """The hosts of the Redis groups, those that the mode does not use included."""
+        return {name: RedisHost(cache, name) for cache in self.site.caches for name in cache.deployment.redis}
+
+    @cached_property
+    def used(self) -> dict[str, RedisHost]:
+        """Those whose server the mode uses."""
+        names = {node["name"] for cache in self.site.caches for node in cache.nodes}
+        return {name: server for name, server in self.servers.items() if name in names}
+
+    @property
+    def _checked(self) -> set[str]:
+        """The hosts whose server is checked: before they were looked at, all of which the mode may use one."""
+        asked = {name for cache in self.site.caches for name in cache.deployment.nodes if name not in self.site.looked}
+        return asked.union(self.used)
+
+    @cached_property
+    def sentinels(self) -> dict[str, SentinelHost]:
+        """The hosts of the Sentinel groups."""
+        return {name: SentinelHost(cache, name) for cache in self.site.caches for name in cache.deployment.sentinels}
+
+    @cached_property
+    def watching(self) -> dict[str, SentinelHost]:
+        """Those whose Sentinel the mode uses."""
+        return {name: one for name, one in self.sentinels.items() if one.cache.mode == "sentinel"}
+
+    @cached_property
+    def exporters(self) -> dict[str, ExporterHost]:
+        """The hosts of the Redis groups as the exporter sees them."""
+        return {name: ExporterHost(server.cache, name) for name, server in self.servers.items()}
+
+    @cached_property
+    def apps(self) -> dict[str, DjangoHost]:
+        """The Django hosts."""
+        return {name: DjangoHost(cache, name) for cache in self.site.caches for name in cache.deployment.apps}
+
+    @property
+    def names(self) -> list[str]:
+        """All hosts, each once."""
+        return hosts_of(self.site.groups)
+
+    # What is checked and asked
+
+    @cached_property
+    def known(self) -> dict[str, dict[str, Any]]:
+        """What is known of each host, with what it is to have, as the checks and the firewall ask for it."""
+        found = {name: dict(own) for name, own in self.site.known.items()}
+        for name in self.site.known:
+            if name in self._checked:
+                found[name][REDIS] = self.servers[name].to_check
+                if self.exporters[name].enabled:
+                    found[name][EXPORTER] = self.exporters[name].to_check
+            if name in self.watching:
+                found[name][SENTINEL] = self.watching[name].to_check
+            if name in self.apps:
+                found[name][APP] = self.apps[name].to_check
+        return found
+
+    @property
+    def judged(self) -> dict[str, dict[str, Any]]:
+        """The same, with how long the CAs on the control node last. Raises AuthorityError for one that is broken."""
+        found = dict(self.known)
+        for authority in self.authorities.values():
+            days = authority.days_left
+            for name in authority.names:
+                if tls := (found[name].get(REDIS) or {}).get("tls"):
+                    server = {**found[name][REDIS], "tls": {**tls, "ca_days_left": days}}
+                    found[name] = {**found[name], REDIS: server}
+        return found
+
+    def questions(self, name: str, wait: bool) -> dict[str, Any]:
+        """What to ask a host, as the module host_look takes it. ``wait``: until a failover has ended."""
+        asked: dict[str, Any] = {"probe": self._probe(name)}
+        server = self.servers.get(name)
+        if server:
+            asked["redis"] = {
+                **server.connection(),
+                "announced": server.address,
+                "volatile_file": server.volatile_conf,
+                "persists": server.persists,
+            }
+        if name in self.watching:
+            sentinel = self.watching[name]
+            asked["sentinel"] = {
+                **sentinel.sentinel_connection(),
+                "announced": sentinel.sentinel_address,
+                "service": sentinel.watched,
+                "volatile_file": sentinel.sentinel_volatile_conf,
+                "wait": sentinel.number("redis_sentinel_wait") if wait else 0,
+            }
+        runs = self.servers.get(name) if name in self._checked else self.watching.get(name)
+        if runs and not runs.text("redis_server_bin") and not runs.installs_package:
+            asked["program"] = runs.program_question
+        if name in self.apps:
+            asked["django"] = {"url": self.apps[name].url}
+        return asked
+
+    def _probe(self, name: str) -> dict[str, Any]:
+        probe = host_questions(self.known, name)
+        units = [FIREWALL]
+        if name in self.servers:
+            server, exporter = self.servers[name], self.exporters[name]
+            units += [server.manager.unit_path(server.service), server.manager.unit_path(exporter.exporter_service)]
+        if name in self.sentinels:
+            sentinel = self.sentinels[name]
+            units.append(sentinel.manager.unit_path(sentinel.sentinel_service))
+        host = self.servers.get(name) or self.sentinels.get(name)
+        users = [host.user] if host and host.user and host.text("redis_server_bin") else []
+        groups = [host.socket_group] if host and host.socket_group else []
+        return {**probe, "units": units, "users": users, "groups": groups}
+
+    def has_unit(self, name: str, service: str) -> bool:
+        """Whether a service is described on a host, of whatever run."""
+        host = self.servers.get(name) or self.sentinels[name]
+        return host.manager.unit_path(service) in (self.site.said(name, "probe").get("units") or ())
+
+    # The certificates
+
+    @cached_property
+    def authorities(self) -> dict[str, Authority]:
+        """The CAs on the control node by their directories, each with the names that its certificates must have."""
+        found: dict[str, dict[str, list[str]]] = {}
+        holders: dict[str, RedisHost] = {}
+        for name, host in {**self.watching, **self.used}.items():
+            if host.tls and host.tls_files.issued and (name in self.watching or host.tcp):
+                found.setdefault(host.ca_dir, {})[name] = host.certificate_names
+                holders[host.ca_dir] = host
+        if not found:
+            return {}
+        # Only here, since its library takes a tenth of a second to load.
+        from deployment.certificates import Authority
+
+        return {
+            directory: Authority(
+                directory,
+                names,
+                days=holders[directory].number("redis_tls_days"),
+                renew_before=holders[directory].number("redis_tls_renew_before_days"),
+                renew=holders[directory].is_true("redis_tls_renew") and not self.has_issued,
+            )
+            for directory, names in found.items()
+        }
+
+    def issued(self, name: str) -> Issued | None:
+        """What the CA on the control node has issued for a host; None where it has none, or not yet."""
+        host = self.used.get(name) or self.watching.get(name)
+        if host is None or not host.tls or not host.tls_files.issued:
+            return None
+        authority = self.authorities.get(host.ca_dir)
+        return authority.issued(name) if authority else None
+
+    def issued_ca(self, app: DjangoHost) -> Issued | None:
+        """The CA certificate that a Django host gets; None where it needs none, or where the CA is still to be made."""
+        for node in app.issued_nodes:
+            if found := self.issued(node["name"]):
+                return found
+        return None
+
+    # The states
+
+    def parts(self, name: str, asked: Asked) -> dict[str, list[Part]]:
+        """The sections of a host, by name."""
+        found: dict[str, list[Part]] = {}
+        found.update(self._firewall_parts(name))
+        found.update(self._redis_parts(name, asked))
+        found.update(self._sentinel_parts(name, asked))
+        if name in self.apps:
+            found["django_app"] = self.apps[name].parts(self.issued_ca(self.apps[name]))
+        return found
+
+    def _firewall_parts(self, name: str) -> Iterator[tuple[str, list[Part]]]:
+        enabled = [host for host in self.names if self.site.values[host].get("firewall_enabled")]
+        is_there = FIREWALL in (self.site.said(name, "probe").get("units") or ())
+        if not enabled and not is_there:
+            return
+        rules = firewall_rules(self.known, self.site.groups, name)
+        if rules["keeper"] != name:
+            return
+        if rules["ports"]:
+            yield "firewall", firewall.parts(rules["ports"])
+        elif is_there:
+            yield "firewall", firewall.retired_parts()
+
+    def _redis_parts(self, name: str, asked: Asked) -> Iterator[tuple[str, list[Part]]]:
+        server = self.servers.get(name)
+        if server is None:
+            return
+        cache = server.cache
+        if name not in self.used:
+            if self.has_unit(name, server.service):
+                # Nodes of a former cluster would go on to follow the servers that take its place.
+                is_foreign = name not in cache.deployment.nodes or server.reply.get("cluster", False)
+                yield ("retired_first" if is_foreign and cache.mode != "locmem" else "retired"), server.retired_parts()
+            return
+        if server.tls and server.tcp:
+            yield (
+                "certificate",
+                [
+                    *self._certificate_files(name, server),
+                    *server.certificate_parts(asked.renew, asked.as_it_speaks),
+                ],
+            )
+        yield "redis", server.server_parts(finish=asked.as_it_speaks, as_it_speaks=asked.as_it_speaks)
+        if not asked.as_it_speaks:
+            yield "finish", [server.users_part(finish=True)]
+        yield from self._exporter_parts(name)
+        if cache.mode == "cluster" and name == cache.nodes[0]["name"]:
+            absent = cluster_absent(cache.nodes, self.site.known) if asked.as_it_speaks else []
+            # A comparison cannot ask nodes that are down.
+            if absent is not None:
+                yield "cluster", [server.cluster_part(absent, as_it_speaks=asked.as_it_speaks)]
+
+    def _certificate_files(self, name: str, host: RedisHost) -> list[Part]:
+        issued = self.issued(name)
+        return file_parts(host.tls_files, issued, host.owner, host.group) if issued else []
+
+    def _exporter_parts(self, name: str) -> Iterator[tuple[str, list[Part]]]:
+        exporter = self.exporters[name]
+        if exporter.enabled:
+            yield "exporter", exporter.exporter_parts(self.issued(name))
+        elif self.has_unit(name, exporter.exporter_service):
+            yield "exporter", exporter.retired_exporter_parts()
+
+    def _sentinel_parts(self, name: str, asked: Asked) -> Iterator[tuple[str, list[Part]]]:
+        sentinel = self.sentinels.get(name)
+        if sentinel is None:
+            return
+        if name not in self.watching:
+            if self.has_unit(name, sentinel.sentinel_service):
+                yield "retired_sentinel", sentinel.retired_sentinel_parts()
+            return
+        if sentinel.tls and name not in self.used:
+            yield "certificate", self._certificate_files(name, sentinel)
+        yield "sentinel", sentinel.sentinel_parts(asked.renew, asked.as_it_speaks)
+        yield "agreement", [sentinel.agreement_part(asked.as_it_speaks)]
+
+    def state(self, name: str, asked: Asked) -> dict[str, Any]:
+        """All sections of a host for one run of the module host_apply: its arguments."""
+        found, secrets = separated(sections(self.parts(name, asked), *ORDER))
+        return {"sections": found, "secrets": secrets}
+
+    def steps(self, name: str, asked: Asked) -> dict[str, dict[str, Any]]:
+        """By step of a run what it applies to a host: the arguments of a run of the module host_apply."""
+        parts = {**self.parts(name, asked), **self._actions(name)}
+        # A host with a server has got its certificate with that.
+        chosen = {**STEPS, "sentinel": STEPS["sentinel"][name in self.used :]}
+        found = {}
+        for step, names in chosen.items():
+            state, secrets = separated(sections(parts, *names))
+            if state:
+                found[step] = {"sections": state, "secrets": secrets}
+        return found
+
+    def _actions(self, name: str) -> dict[str, list[Part]]:
+        """What is done to services beside their states."""
+        found: dict[str, list[Part]] = {}
+        if name in self.used:
+            server = self.used[name]
+            found["stop_redis"] = [{"part": "service_stopped", **server.manager.reference(server.service)}]
+        if name in self.watching:
+            sentinel = self.watching[name]
+            reference = sentinel.manager.reference(sentinel.sentinel_service)
+            found["stop_sentinel"] = [{"part": "service_stopped", **reference}]
+            found["restart_sentinel"] = [{"part": "service_restarted", **reference}, sentinel.others_part()]
+        if name in self.apps:
+            found["ready"] = [self.apps[name].ready_part]
+        return found
+
+    def renewal(self, name: str) -> dict[str, Any]:
+        """A host's certificate read again, whatever it is: the arguments of a run of the module host_apply."""
+        parts: list[Part] = []
+        if name in self.used:
+            server = self.used[name]
+            parts += [*self._certificate_files(name, server), *server.certificate_parts(renew=True)]
+        elif name in self.watching:
+            parts += self._certificate_files(name, self.watching[name])
+        state, secrets = separated([{"name": "certificate", "parts": parts}])
+        return {"sections": state, "secrets": secrets}
+
+    # What is stopped together, and installed
+
+    def changes_protocol(self, name: str) -> bool:
+        """Whether a host's server or Sentinel is one of those that are stopped together, see decisions."""
+        if self._changes_authority(name):
+            return True
+        server, sentinel = self.used.get(name), self.watching.get(name)
+        return bool(
+            (server and server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
+            or (sentinel and decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls))
+        )
+
+    def stops_server(self, name: str) -> bool:
+        """Whether a host's server is stopped before any is deployed."""
+        server = self.used.get(name)
+        if server is None or "role" not in server.reply:
+            return False
+        return self._changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
+
+    def stops_sentinel(self, name: str) -> bool:
+        """Whether a host's Sentinel is stopped before any is deployed."""
+        sentinel = self.watching.get(name)
+        if sentinel is None or not sentinel.sentinel_reply.get("running"):
+            return False
+        return self._changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
+
+    def _changes_authority(self, name: str) -> bool:
+        """Whether a host is to trust another CA than it does; then neither side understands the other."""
+        trusted = self.site.said(name, "probe").get("issued_by")
+        server = self.used.get(name)
+        return bool(trusted and server and server.tls and trusted != server.ca_digest)
+
+    def needs_install(self, name: str) -> bool:
+        """Whether a host still lacks what its server is run with: its program, its user or its socket's group."""
+        host = self.used.get(name) or self.watching.get(name)
+        if host is None:
+            return False
+        return self._lacks_program(host) or bool(self.site.said(name, "probe").get("missing"))
+
+    def _lacks_program(self, host: RedisHost) -> bool:
+        if host.text("redis_server_bin"):
+            return False
+        if not host.installs_package:
+            found = host.said("program")
+            return not found.get("path") or bool(found.get("downloads"))
+        programs = host.said("probe").get("programs") or {}
+        return not (programs.get(host.program) or {}).get("version")
+
+    def install(self, name: str) -> dict[str, Any]:
+        """What the tasks that install a host's server need."""
+        host = self.used.get(name) or self.watching[name]
+        lacks_program, missing = self._lacks_program(host), host.said("probe").get("missing") or ()
+        program = [{"name": "install", "parts": [{"part": "program", **host.program_question}]}]
+        neighbours = {one for one in [*self.used, *self.watching] if self._is_neighbour(host, one)}
+        return {
+            "package": host.engine.package if lacks_program and host.installs_package else "",
+            "unit": host.engine.unit,
+            "state": {"sections": program} if lacks_program and not host.installs_package else {},
+            # A package makes its own user.
+            "user": host.user if host.user in missing and not host.installs_package else "",
+            "home": host.text("redis_data_dir"),
+            "socket_group": host.socket_group if host.socket_group in missing else "",
+            # Hosts of one machine would be in each other's way. 0 is no limit.
+            "at_once": 1 if len(neighbours) > 1 else 0,
+        }
+
+    def _is_neighbour(self, host: RedisHost, other: str) -> bool:
+        deployment = host.cache.deployment
+        return deployment.machine(host.name) == deployment.machine(other)
+
+    def restart(self, name: str) -> dict[str, Any]:
+        """What a restart of a host's server needs, after its successor took over."""
+        server = self.used[name]
+        watching = [one for one in self.watching.values() if one.cache is server.cache]
+        state, secrets = separated([{"name": "restart", "parts": server.restart_parts()}])
+        return {
+            "connection": server.connection(),
+            "is_cluster": server.cache.mode == "cluster",
+            "switchover": {
+                **server.connection(),
+                "has_successors": decisions.may_be_succeeded(
+                    server.cache.mode, [one.sentinel_reply for one in watching]
+                ),
+                "sentinels": [{"address": one["address"], "port": one["port"]} for one in server.cache.sentinels],
+                "sentinel_tls": server.tls,
+                "service": server.cache.service,
+                **(watching[0].commander if watching else {}),
+            },
+            "state": {"sections": state, "secrets": secrets},
+        }
