@@ -45,6 +45,7 @@ class Watched:
             "quorum": 2,
             "settings": {"down-after-milliseconds": 500, "failover-timeout": 2500},
             "program": str(server_binary()),
+            "volatile_file": str(self.sentinels[0].config),
             "password": OWN,
             "leader_password": PASSWORD,
             **more,

@@ -141,8 +141,17 @@ def credentials(path: str) -> tuple[str, str]:
     for user, pattern in (("admin", r'^user admin on ">((?:[^"\\]|\\.)*)"'), ("", r'^requirepass "(.*)"$')):
         found = re.search(pattern, text, re.M)
         if found:
-            return user, re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _unescape, found.group(1).encode()).decode()
+            return user, _unescaped(found.group(1))
     return "", ""
+
+
+def unquote(text: str) -> str:
+    """An argument of a redis.conf, whether or not it was written in quotes, see `quote`."""
+    return _unescaped(text[1:-1]) if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _unescape, text.encode()).decode("utf-8", "replace")
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:

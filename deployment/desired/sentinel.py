@@ -221,6 +221,7 @@ class SentinelHost(RedisHost):
                 "service": self.watched,
                 "leader": {"address": leader["address"], "port": leader["port"]},
                 "run_as": self.user,
+                "volatile_file": self.sentinel_volatile_conf,
                 "quorum": decisions.quorum(self.number_or_none("redis_sentinel_quorum"), len(self.cache.sentinels)),
                 "settings": {
                     "down-after-milliseconds": self.number("redis_sentinel_down_after_ms"),

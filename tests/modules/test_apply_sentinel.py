@@ -110,6 +110,10 @@ DRIFT = {
         ["SENTINEL", "CONFIG", "SET", "sentinel-pass", "another"],
         ["CONFIG sentinel-pass"],
     ),
+    "another login to the servers": (
+        ["SENTINEL", "SET", SERVICE, "auth-pass", "another"],
+        [f"SET {SERVICE} auth-pass"],
+    ),
 }
 
 
@@ -126,6 +130,28 @@ def test_what_somebody_changed_is_named_and_healed(watched: Watched, command: li
         result = apply(sentinel, asked, check)
         assert (result["changed"], result["told"]) == (True, told)
     assert apply(sentinel, asked)["changed"] is False
+
+
+WITH_USERS = {"passwords": {"admin": "roles'", "sentinel": "sentinels'"}}
+
+
+@pytest.mark.parametrize(("more", "login"), [({}, [OWN]), (WITH_USERS, ["admin", "roles'"])], ids=["one", "users"])
+def test_a_file_that_somebody_changed_or_deleted_hides_nothing(
+    watched: Watched, more: dict[str, Any], login: list[str]
+) -> None:
+    """A run that was cut short between the Sentinel and the file has left it with a former password, too."""
+    asked, file = watched.told(**more), watched.sentinel_auth_file
+    apply(sentinel, asked)
+    for spoil in (file.unlink, lambda: file.write_text('requirepass "x"\n')):
+        spoil()
+        with RedisClient("127.0.0.1", watched.sentinels[0].port) as client:
+            client.command("AUTH", *login)
+            client.command("SENTINEL", "SET", SERVICE, "quorum", 1)
+        for check in (True, False):
+            result = apply(sentinel, asked, check)
+            assert (result["changed"], result["restart"]) == (True, [])
+            assert f"SET {SERVICE} quorum 2" in result["told"]
+        assert apply(sentinel, asked, check=True)["changed"] is False
 
 
 def test_an_empty_host_in_check_mode(watched: Watched, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked, text_on_disk
 from ansible.module_utils.host.trial import ConfigError, trial_of
+from ansible.module_utils.host.users import logged_in
 from ansible.module_utils.redis_acl import (
     ADMIN,
     DEFAULT,
@@ -32,6 +34,7 @@ from ansible.module_utils.redis_client import (
     credentials,
     login,
     quote,
+    unquote,
 )
 
 # What a Sentinel is told
@@ -62,6 +65,18 @@ def commands(
             told.append(("SET", service, "auth-user", params["leader_user"]))
         told.append(("SET", service, "auth-pass", params["leader_password"]))
     return told
+
+
+def other_login(params: Mapping[str, Any]) -> str:
+    """What differs in how the Sentinel logs in to the servers: "another user" or "another password", or nothing.
+
+    A Sentinel tells nobody its password, but writes it into its ``volatile_file`` as soon as it has another one.
+    """
+    wanted = {"auth-user": params["leader_user"], "auth-pass": params["leader_password"]}
+    pattern = rf"sentinel (auth-\S+) {re.escape(params['service'])} (.*)"
+    has = dict(re.findall(pattern, text_on_disk(params["volatile_file"]) or ""))
+    other = [name for name, value in wanted.items() if name in has and value not in (has[name], unquote(has[name]))]
+    return "" if not other else "another user" if "auth-user" in other else "another password"
 
 
 def own_users(params: Mapping[str, Any]) -> dict[str, str]:
@@ -114,7 +129,7 @@ def tell(connection: dict[str, Any], params: Mapping[str, Any], new_login: str, 
     """
     nothing: dict[str, Any] = {"told": [], "was": {}, "restart": [], "user": ""}
     try:
-        redis = connect(connection)
+        redis = logged_in(connection, own_users(params) or {DEFAULT: params["password"]}, run)
     except ConnectionRefusedError:
         return nothing
     except RedisError as error:
@@ -132,7 +147,7 @@ def tell(connection: dict[str, Any], params: Mapping[str, Any], new_login: str, 
         if params["passwords"] and version_of(redis.info("server")["redis_version"]) >= SENTINEL_USERS_SINCE:
             other_users = differing_users(redis, connection, params, run)
             user = "" if run.check_mode else ADMIN
-        elif credentials(connection["auth_file"]) != ("", params["password"]):
+        elif not has_password(connection, params, run):
             restart = ["it gets another password"]
         if not run.check_mode:
             for command in told:
@@ -142,6 +157,12 @@ def tell(connection: dict[str, Any], params: Mapping[str, Any], new_login: str, 
     has = watched.get(params["service"], {})
     was = {command[2]: has[command[2]] for command in told if command[0] == "SET" and command[2] in has}
     return {"told": [*shown, *other_users], "was": was, "restart": restart, "user": user}
+
+
+def has_password(connection: Mapping[str, Any], params: Mapping[str, Any], run: Run) -> bool:
+    """Whether a Sentinel that has no users has its one password, by which one is logged in. Raises OSError."""
+    file = connection["auth_file"]
+    return file in run.logins or credentials(file) == ("", params["password"])
 
 
 def differing_users(
@@ -177,6 +198,7 @@ def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
         run_as="",
         settings={},
         leader_user="",
+        volatile_file="",
         passwords={},
         owner="",
         group="",
@@ -194,7 +216,9 @@ def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     # A trial server watches nothing, so it would refuse what is said of the service.
     run.planned[path] = "\n".join(own) + "\n"
     had = [line for line in (text_on_disk(path) or "").splitlines() if line.startswith("sentinel auth-")]
-    new_login = "" if had == to_leader else "another password" if had[:-1] == to_leader[:-1] else "another user"
+    new_login = "another password" if had[:-1] == to_leader[:-1] else "another user"
+    if had == to_leader:
+        new_login = other_login(params)
     try:
         done = tell(connection, params, new_login, run)
     except (ConfigError, KeyError, OSError, RedisError) as error:
@@ -319,7 +343,7 @@ def sentinel_agrees(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     does not run; check mode, which waits for nothing, then returns ``error``.
     """
     params = checked(params, connection=REQUIRED, service=REQUIRED, nodes=[], sentinels=[], forget=False, wait=30)
-    connection = connection_of(params["connection"])
+    connection = run.connection(params["connection"])
     asked = {**params, "wait": 0} if run.check_mode else params
     changed = False
     try:

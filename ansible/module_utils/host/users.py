@@ -65,13 +65,13 @@ def logged_in(connection: Mapping[str, Any], passwords: Mapping[str, str], run: 
         redis = connect(dict(connection))
         redis.command("PING")
         return redis
-    except RedisError:
+    except RedisError as error:
         redis = connect({**connection, "auth_file": None})
         try:
             login(redis, *own_login(passwords))
         except RedisError:
             redis.close()
-            raise
+            raise error from None
         run.logins[connection["auth_file"]] = own_login(passwords)
         return redis
 
