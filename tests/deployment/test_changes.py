@@ -192,7 +192,8 @@ def test_what_is_installed() -> None:
 
 def test_another_protocol_stops_all_together(ca: dict[str, Any]) -> None:
     said = running("sentinel")
-    one = changes(site("sentinel", said=said, **ca), restart(*SERVERS))
+    stale: Changed = {(name, "sentinel", "service"): {"stale": True} for name in SERVERS}
+    one = changes(site("sentinel", said=said, **ca), {**restart(*SERVERS), **stale})
     assert (one.stops, one.sentinel_stops) == (SERVERS, SERVERS)
     # Stopped is as good as restarted.
     assert (one.restarts, one.sentinel_restarts) == ([], [])
