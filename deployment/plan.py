@@ -259,10 +259,13 @@ def _becomes(server: RedisHost) -> str:
 
 def _of_role(changes: Changes, server: RedisHost) -> Iterator[Step]:
     """Whom a running server is told to follow, where not Sentinels or its cluster see to it, and what it remembers."""
-    reply, leader, host = server.reply, server.cache.leader, server.name
+    leader, host = server.cache.leader, server.name
+    topology = changes.part(host, "redis", "topology")
+    # One that the first look could not log in to has answered to the comparison.
+    reply = server.reply if "role" in server.reply else topology
     if server.cache.mode == "cluster" or "role" not in reply or reply.get("cluster"):
         return
-    is_told = not decisions.keeps_role(server.cache.mode, reply)
+    is_told = not decisions.keeps_role(server.cache.mode, server.reply)
     follows = (reply.get("leader_address"), reply.get("leader_port"))
     if is_told and host == leader["name"] and reply["role"] != "leader":
         yield Step(host, "follow", f"lead (followed {follows[0]}:{follows[1]})")
@@ -270,7 +273,7 @@ def _of_role(changes: Changes, server: RedisHost) -> Iterator[Step]:
         yield Step(host, "follow", f"follow {leader['name']} (led, and loses the data that it has)")
     elif is_told and host != leader["name"] and follows != (leader["address"], leader["port"]):
         yield Step(host, "follow", f"follow {leader['name']} (followed {follows[0]}:{follows[1]})")
-    elif changes.part(host, "redis", "topology").get("changed"):
+    elif topology.get("changed"):
         what = "leads" if reply["role"] == "leader" else f"follows {leader['name']}"
         yield Step(host, "write", f"write down that it {what}")
 

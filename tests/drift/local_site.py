@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.host.supervisord import Supervisord
-from ansible.module_utils.redis_client import connect, connection_of
+from ansible.module_utils.redis_client import RedisClient, login
 
 from conftest import PROJECT
-from servers import free_port, server_binary
+from servers import HOST, free_port, server_binary
 
 SERVERS = ("redis-1", "redis-2", "redis-3")
 APP = "app-1"
@@ -178,14 +178,16 @@ class LocalHost:
 
     def redis(self, *words: str | int) -> Any:
         """What its Redis server answers."""
-        return self._ask(self.port, self.paths["auth.conf"], *words)
+        return self._ask(self.port, *words)
 
     def sentinel(self, *words: str | int) -> Any:
         """What its Sentinel answers."""
-        return self._ask(self.sentinel_port, self.paths["sentinel auth.conf"], *words)
+        return self._ask(self.sentinel_port, *words)
 
-    def _ask(self, port: int, auth_file: Path, *words: str | int) -> Any:
-        with connect(connection_of({"port": port, "auth_file": str(auth_file)})) as client:
+    def _ask(self, port: int, *words: str | int) -> Any:
+        password = (self.site.state / "secrets" / "redis_admin_password").read_text("utf-8").split()[0]
+        with RedisClient(HOST, port) as client:
+            login(client, "admin", password)
             return client.command(*words)
 
     def service(self, kind: str) -> str:

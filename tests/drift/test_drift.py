@@ -125,7 +125,9 @@ def remembers_a_leader(host: LocalHost) -> bool:
 
 def deleted(path: str) -> Alteration:
     """No file."""
-    return Alteration(lambda host: host.paths[path].unlink(), lambda host: host.paths[path].exists())
+    return Alteration(
+        lambda host: host.paths[path].unlink(), lambda host: host.paths[path].exists() and text(path)(host)
+    )
 
 
 def is_running(host: LocalHost, kind: str) -> bool:
@@ -179,8 +181,12 @@ BATCHES: dict[str, list[Drift]] = {
             acl("default", "on", "nopass", "~*", "+@all"),
         ),
         Drift("another masterauth", "replica", r"live \(.*login to the leader", live("masterauth", "another")),
+        Drift("an auth.conf that is deleted", "other", r"write \S*\d\.auth\.conf", deleted("auth.conf")),
         Drift(
-            "a line of auth.conf", "other", r"write .*\.auth\.conf", added("auth.conf", "user guest on nopass ~* +@all")
+            "a line of auth.conf",
+            "replica",
+            r"write \S*\d\.auth\.conf",
+            added("auth.conf", "user guest on nopass ~* +@all"),
         ),
         Drift("the mode of auth.conf", "leader", r"correct the mode of \S*\d\.auth\.conf", mode("auth.conf", 0o644)),
         Drift("the mode of the data directory", "replica", r"correct the mode of \S*/redis/\d+$", mode("data", 0o755)),
@@ -192,7 +198,7 @@ BATCHES: dict[str, list[Drift]] = {
         ),
         Drift(
             "a volatile file without replicaof",
-            "other",
+            "replica",
             r"write down that it follows redis-\d",
             Alteration(lost_leader, remembers_a_leader),
         ),
@@ -204,7 +210,7 @@ BATCHES: dict[str, list[Drift]] = {
         ),
         Drift(
             "a Sentinel's quorum",
-            "other",
+            "leader",
             r"set the Sentinel's quorum 2 live \(was 1\)",
             sentinel_setting("quorum", "1"),
         ),
@@ -214,6 +220,12 @@ BATCHES: dict[str, list[Drift]] = {
             "leader",
             r"have the Sentinel no longer watch shop",
             Alteration(another_watched, lambda host: sorted(watched(host))),
+        ),
+        Drift(
+            "a Sentinel's auth.conf that is deleted",
+            "other",
+            r"write the Sentinel's settings, with nothing to set on it",
+            deleted("sentinel auth.conf"),
         ),
         Drift(
             "the mode of a Sentinel's auth.conf",

@@ -67,16 +67,22 @@ def commands(
     return told
 
 
-def other_login(params: Mapping[str, Any]) -> str:
-    """What differs in how the Sentinel logs in to the servers: "another user" or "another password", or nothing.
+def login_to_leader(path: str, service: str) -> dict[str, str]:
+    """How a Sentinel logs in to the servers by one of its files: auth-user and auth-pass, as far as it has them."""
+    lines = re.findall(rf"^sentinel (auth-\S+) {re.escape(service)} (.*)$", text_on_disk(path) or "", re.M)
+    return {name: unquote(value) for name, value in lines}
 
-    A Sentinel tells nobody its password, but writes it into its ``volatile_file`` as soon as it has another one.
+
+def other_login(params: Mapping[str, Any]) -> str:
+    """What is new about how the Sentinel logs in to the servers: "another user" or "another password", or nothing.
+
+    A Sentinel tells nobody its password, but writes it into its ``volatile_file`` as soon as it is told another one.
     """
-    wanted = {"auth-user": params["leader_user"], "auth-pass": params["leader_password"]}
-    pattern = rf"sentinel (auth-\S+) {re.escape(params['service'])} (.*)"
-    has = dict(re.findall(pattern, text_on_disk(params["volatile_file"]) or ""))
-    other = [name for name, value in wanted.items() if name in has and value not in (has[name], unquote(has[name]))]
-    return "" if not other else "another user" if "auth-user" in other else "another password"
+    files = (params["volatile_file"], params["connection"]["auth_file"])
+    has = next(filter(None, (login_to_leader(path, params["service"]) for path in files)), {})
+    if has.get("auth-user", "") != params["leader_user"]:
+        return "another user"
+    return "" if has.get("auth-pass") == params["leader_password"] else "another password"
 
 
 def own_users(params: Mapping[str, Any]) -> dict[str, str]:
@@ -215,12 +221,8 @@ def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     wanted = "\n".join(["# Written by Ansible.", *own, *to_leader, *settings]) + "\n"
     # A trial server watches nothing, so it would refuse what is said of the service.
     run.planned[path] = "\n".join(own) + "\n"
-    had = [line for line in (text_on_disk(path) or "").splitlines() if line.startswith("sentinel auth-")]
-    new_login = "another password" if had[:-1] == to_leader[:-1] else "another user"
-    if had == to_leader:
-        new_login = other_login(params)
     try:
-        done = tell(connection, params, new_login, run)
+        done = tell(connection, params, other_login(params), run)
     except (ConfigError, KeyError, OSError, RedisError) as error:
         raise PartError(f"the Sentinel on port {connection['port']} cannot be told what to watch: {error}") from error
     # Written last: a run that was cut short before finds the difference again.
