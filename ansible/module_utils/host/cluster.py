@@ -138,7 +138,7 @@ class Servers:
         self.nodes = nodes
         self.own = ("", "")
         self._absent = frozenset(absent)
-        if connection["login"]:
+        if connection.get("login"):
             self.own = connection["login"]
         elif connection["auth_file"] and any(node.name not in self._absent for node in nodes):
             try:
