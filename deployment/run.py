@@ -66,10 +66,10 @@ def problems(site: Site) -> dict[str, Any]:
     return host_problems(states.judged, site.groups)
 
 
-def compare(site: Site, renew: bool = False) -> dict[str, Any]:
+def compare(site: Site) -> dict[str, Any]:
     """What each host is compared with, as the module host_apply takes it, without the hosts that have nothing."""
     states = States(site)
-    found = {name: states.state(name, Asked(as_it_speaks=True, renew=renew)) for name in site.looked}
+    found = {name: states.state(name, Asked(as_it_speaks=True)) for name in site.looked}
     hosts = {name: state for name, state in found.items() if state["sections"]}
     return {"hosts": hosts, "groups": [{"host": name, "groups": [f"{PREFIX}compare"]} for name in hosts]}
 
@@ -90,7 +90,7 @@ def plan(site: Site, compared: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def apply(site: Site, steps: Mapping[str, Sequence[str]], renew: bool = False) -> dict[str, Any]:
+def apply(site: Site, steps: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What each step applies to each host: ``hosts``, by section what the module host_apply takes.
 
     Issues the certificates that are missing, and packs the releases that are new, on the control node.
@@ -100,7 +100,7 @@ def apply(site: Site, steps: Mapping[str, Sequence[str]], renew: bool = False) -
         if authority.reasons:
             authority.issue()
     states = States(site, has_issued=True)
-    asked = Asked(renew=renew)
+    asked = Asked()
     hosts: dict[str, dict[str, Any]] = {}
     for name in site.looked:
         hosts[name] = states.steps(name, asked)

@@ -62,10 +62,9 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """How the states are wanted: for a comparison (``as_it_speaks``), and with new certificates (``renew``)."""
+    """How the states are wanted: ``as_it_speaks`` is for a comparison, which reaches each server as it runs now."""
 
     as_it_speaks: bool = False
-    renew: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +276,7 @@ class States:
                 "certificate",
                 [
                     *self._certificate_files(name, server),
-                    *server.certificate_parts(asked.renew, asked.as_it_speaks),
+                    *server.certificate_parts(as_it_speaks=asked.as_it_speaks),
                 ],
             )
         yield "redis", server.server_parts(finish=asked.as_it_speaks, as_it_speaks=asked.as_it_speaks)
@@ -311,7 +310,7 @@ class States:
             return
         if sentinel.tls and name not in self.used:
             yield "certificate", self._certificate_files(name, sentinel)
-        yield "sentinel", sentinel.sentinel_parts(asked.renew, asked.as_it_speaks)
+        yield "sentinel", sentinel.sentinel_parts(asked.as_it_speaks)
         yield "agreement", [sentinel.agreement_part(asked.as_it_speaks)]
 
     def state(self, name: str, asked: Asked) -> dict[str, Any]:

@@ -408,7 +408,7 @@ class RedisHost(Host):
 
     # The parts
 
-    def certificate_parts(self, renew: bool, as_it_speaks: bool = False) -> list[Part]:
+    def certificate_parts(self, renew: bool = False, as_it_speaks: bool = False) -> list[Part]:
         """The certificate that the running server serves; its files are parts of their own."""
         files = self.tls_files
         return [

@@ -204,7 +204,7 @@ class SentinelHost(RedisHost):
 
     # The parts
 
-    def sentinel_parts(self, renew: bool = False, as_it_speaks: bool = False) -> list[Part]:
+    def sentinel_parts(self, as_it_speaks: bool = False) -> list[Part]:
         """Everything, in the order in which it is applied."""
         connection = self.sentinel_connection(as_it_speaks)
         attributes = {"owner": self.owner, "group": self.group, "mode": "0640"}
@@ -213,7 +213,7 @@ class SentinelHost(RedisHost):
         parts = [] if self.name in self.cache.deployment.nodes else self.conf_dir_parts
         parts = [*parts, directory(self.sentinel_home, self.user, self.group, "0700")]
         if self.tls:
-            parts.append(self.sentinel_certificate_part(renew, as_it_speaks))
+            parts.append(self.sentinel_certificate_part(as_it_speaks))
         return [
             *parts,
             {
@@ -265,7 +265,7 @@ class SentinelHost(RedisHost):
             },
         ]
 
-    def sentinel_certificate_part(self, renew: bool, as_it_speaks: bool = False) -> Part:
+    def sentinel_certificate_part(self, as_it_speaks: bool = False) -> Part:
         """Whether it serves the certificate of its file; it cannot be told to read it again."""
         files = self.tls_files
         return {
@@ -275,7 +275,6 @@ class SentinelHost(RedisHost):
             "key_file": files.key,
             "ca_file": files.ca,
             "reload": False,
-            "renew": renew,
             "connection": self.sentinel_connection(as_it_speaks),
         }
 

@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
     """
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"step", "wait", "renew", "hint", "holders"})
+    _VALID_ARGS = frozenset({"step", "wait", "hint", "holders"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the step of the task's argument ``step``. Changes nothing on a host, so check mode is no different."""
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
     def _compare(self) -> dict[str, Any]:
         site = self._site()
         judged = self._judged(run.problems(site), "The hosts are refused, and nothing was changed.")
-        return judged if judged.get("failed") else run.compare(site, self._is_true("renew"))
+        return judged if judged.get("failed") else run.compare(site)
 
     def _plan(self) -> dict[str, Any]:
         compared = {host: said["sections"] for host, said in self._registered(COMPARED).items() if "sections" in said}
@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
 
     def _apply(self) -> dict[str, Any]:
         steps = _plain(self._variables["cache_plan"]["steps"])
-        return run.apply(self._site(), steps, self._is_true("renew"))
+        return run.apply(self._site(), steps)
 
     def _verify(self) -> dict[str, Any]:
         return run.verify(self._site())
