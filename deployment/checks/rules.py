@@ -16,6 +16,7 @@ RULES = (
     Rule("unwritable-secret", variables.secrets_unwritable),
     Rule("secret-in-the-open", variables.secrets_in_the_open, WARNING),
     Rule("secret-in-environment", variables.secrets_in_environment, WARNING),
+    Rule("environment", variables.environment),
     Rule("directive", variables.directives),
     Rule("empty-group", servers.empty_groups),
     Rule("two-deployments", servers.two_deployments),

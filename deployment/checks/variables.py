@@ -172,6 +172,16 @@ def secrets_in_environment(inventory: Inventory) -> Iterator[Finding]:
                 yield Finding(host, f"django_app_environment.{name}", NOTHING, wrong, fix)
 
 
+def environment(inventory: Inventory) -> Iterator[Finding]:
+    """Neither systemd, supervisor nor a shell takes a line break in a variable of a process."""
+    for host, variables in inventory.variables.items():
+        given = variables.get("django_app_environment")
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if isinstance(value, str) and any(ord(character) < 32 or ord(character) == 127 for character in value):
+                wrong = "it has a line break or another control character"
+                yield Finding(host, f"django_app_environment.{name}", NOTHING, wrong, "put it in django_app_settings")
+
+
 def directives(inventory: Inventory) -> Iterator[Finding]:
     """A directive that a variable decides as well, that Redis does not know, or that it would not take."""
     for host, variables in inventory.variables.items():

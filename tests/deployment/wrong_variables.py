@@ -206,6 +206,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         standalone(django_app_environment={"DATABASE_URL": "postgres://shop:hunter2hunter2@db/shop"}),
         ["django_app_environment.DATABASE_URL:"],
     ),
+    "a line break in the environment": (
+        "environment",
+        standalone(django_app_environment={"MOTTO": "one\ntwo"}),
+        ["django_app_environment.MOTTO:", "line break", "django_app_settings"],
+    ),
     "a directive that opens the server": (
         "directive",
         standalone(redis_config={"bind": "0.0.0.0", "protected-mode": "no", "unixsocketperm": "777"}),
