@@ -298,7 +298,7 @@ def test_table_shows_the_failure(broken: Cachecheck) -> None:
     assert "ConnectionError: Error 111" in first
     assert run.stdout.splitlines()[-1].endswith(" operations, 1 failed, 59 not run")
     assert run.status == 1
-    assert seconds < 5
+    assert seconds < 30
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, WRONG_PASSWORD, "kX9", "right", "wrong/", "word?", quote(PASSWORD, "")])
