@@ -68,7 +68,7 @@ def test_no_default_route(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_host_of_which_little_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a container without os-release, machine-id and IPv6."""
-    monkeypatch.setattr(module, "_text", lambda _: "")
+    monkeypatch.setattr(module, "text_of", lambda _: "")
     found = facts()
     names = ("machine_id", "all_ipv6_addresses", "memtotal_mb", "distribution", "distribution_major_version")
     assert [found[name] for name in names] == ["", [], 0, "Linux", ""]
@@ -85,7 +85,7 @@ def test_a_host_of_which_little_is_known(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_distributions(monkeypatch: pytest.MonkeyPatch, release: str, distribution: str, major: str) -> None:
-    monkeypatch.setattr(module, "_text", lambda path: release if path == "/etc/os-release" else "")
+    monkeypatch.setattr(module, "text_of", lambda path: release if path == "/etc/os-release" else "")
     assert (facts()["distribution"], facts()["distribution_major_version"]) == (distribution, major)
 
 

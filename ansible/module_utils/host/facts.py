@@ -28,7 +28,7 @@ def facts() -> dict[str, Any]:
     release = _release()
     return {
         "nodename": os.uname().nodename,
-        "machine_id": (_text("/var/lib/dbus/machine-id") or _text("/etc/machine-id")).strip(),
+        "machine_id": (text_of("/var/lib/dbus/machine-id") or text_of("/etc/machine-id")).strip(),
         "default_ipv4": _default(socket.AF_INET),
         "default_ipv6": _default(socket.AF_INET6),
         "all_ipv4_addresses": ipv4_addresses(),
@@ -41,7 +41,7 @@ def facts() -> dict[str, Any]:
         },
         "distribution": DISTRIBUTIONS.get(release.get("ID", ""), release.get("NAME", "Linux").split()[0]),
         "distribution_major_version": release.get("VERSION_ID", "").split(".")[0],
-        "service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _text("/proc/1/comm").strip(),
+        "service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else text_of("/proc/1/comm").strip(),
     }
 
 
@@ -70,7 +70,7 @@ def ipv4_addresses() -> list[str]:
 
 def ipv6_addresses() -> list[str]:
     """All IPv6 addresses of the host, without that of loopback. See the kernel's ipv6/addrconf.c."""
-    lines = _text("/proc/net/if_inet6").splitlines()
+    lines = text_of("/proc/net/if_inet6").splitlines()
     found = [socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])) for line in lines]
     return [address for address in found if address != "::1"]
 
@@ -88,16 +88,17 @@ def _default(family: socket.AddressFamily) -> dict[str, str]:
 
 def _memory() -> int:
     """The memory of the host, in KiB."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text("/proc/meminfo"), re.M)
+    found = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), re.M)
     return int(found.group(1)) if found else 0
 
 
 def _release() -> dict[str, str]:
     """See os-release(5)."""
-    return dict(re.findall(r"""^(\w+)=["']?(.*?)["']?$""", _text("/etc/os-release"), re.M))
+    return dict(re.findall(r"""^(\w+)=["']?(.*?)["']?$""", text_of("/etc/os-release"), re.M))
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """A file's text, "" where it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

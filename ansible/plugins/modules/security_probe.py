@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.host.facts import text_of
 from ansible.module_utils.listening import TCP_LISTEN, main_pid
 from ansible.module_utils.secret_search import (
     Needles,
@@ -173,15 +174,6 @@ def printed(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.decode("utf-8", "replace")
-
-
-def text_of(path: str) -> str:
-    """A file's text, "" where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def service_state(name: str, pid_command: list[str]) -> dict[str, Any]:
