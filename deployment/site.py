@@ -10,6 +10,7 @@ from typing import Any
 
 from deployment.model import Deployment, Inventory
 from deployment.render.service import Manager
+from deployment.specs import is_true
 from deployment.topology import redis_nodes, redis_sentinels
 
 Values = Mapping[str, Any]
@@ -125,7 +126,7 @@ class Host:
 
     def is_true(self, name: str) -> bool:
         """A boolean variable, which `-e` and INI files have as text."""
-        return str(self.values.get(name)).lower() in ("true", "yes", "on", "1")
+        return is_true(self.values.get(name))
 
     def number(self, name: str) -> int:
         """A whole number, which `-e` and INI files have as text."""

@@ -126,6 +126,11 @@ def is_whole(value: Any) -> bool:
     return not isinstance(value, bool) and WHOLE.fullmatch(str(value)) is not None
 
 
+def is_true(value: Any) -> bool:
+    """Tell whether it is true, or a text that says so, as `-e` and INI inventories have them."""
+    return str(value).lower() in ("true", "yes", "on", "1")
+
+
 def kind(value: Any) -> str:
     """Return what a value is, for people."""
     if value is None:

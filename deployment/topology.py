@@ -8,7 +8,7 @@ from typing import Any
 from deployment.addresses import endpoint
 from deployment.errors import DeploymentError
 from deployment.model import address, machine, sentinel_address
-from deployment.specs import defaults
+from deployment.specs import defaults, is_true
 
 
 class TopologyError(DeploymentError):
@@ -79,7 +79,7 @@ def redis_sentinels(names: Iterable[str], hostvars: Mapping[str, Any], mode: str
                 "address": where,
                 "port": port,
                 "place": f"{where}:{port}",
-                "tls": _is_true(variables.get("redis_tls", False)),
+                "tls": is_true(variables.get("redis_tls", False)),
                 "service": _given(variables, "redis_sentinel_service"),
                 "down_after_ms": int(_given(variables, "redis_sentinel_down_after_ms")),
             }
@@ -96,9 +96,9 @@ def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "place": f"{where}:{port}",
         "socket": variables.get("redis_socket") or None,
         "socket_group": _given(variables, "redis_socket_group"),
-        "tls": _is_true(variables.get("redis_tls", False)),
-        "issued": _is_true(variables.get("redis_tls", False)) and not variables.get("redis_tls_cert_file"),
-        "acl": _is_true(variables.get("redis_acl", True)),
+        "tls": is_true(variables.get("redis_tls", False)),
+        "issued": is_true(variables.get("redis_tls", False)) and not variables.get("redis_tls_cert_file"),
+        "acl": is_true(variables.get("redis_acl", True)),
         "machine": machine(name, variables),
     }
 
@@ -106,22 +106,6 @@ def _node(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 def _given(variables: Mapping[str, Any], name: str) -> Any:
     """The value of a host, else its role's default, which Ansible does not show to other hosts."""
     return variables.get(name) or defaults()[name]
-
-
-def _is_true(value: Any) -> bool:
-    return str(value).lower() in ("true", "yes", "on", "1")
-
-
-def certificate_names(names: Iterable[str], hostvars: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The names that the certificates of the bundle's authority must have, by host, as far as hosts were asked."""
-    found = {}
-    for name in names:
-        variables = hostvars[name]
-        wanted = (variables.get(word) or {} for word in ("redis_wanted", "redis_sentinel_wanted"))
-        own = [host for one in wanted for host in (one.get("tls") or {}).get("names", ())]
-        if own:
-            found[name] = list(dict.fromkeys(map(str, own)))
-    return found
 
 
 def _reply(variables: Mapping[str, Any], mode: str) -> dict[str, Any]:

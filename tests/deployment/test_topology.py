@@ -8,7 +8,6 @@ import pytest
 
 from deployment.topology import (
     TopologyError,
-    certificate_names,
     redis_hosts,
     redis_nodes,
     redis_places,
@@ -323,22 +322,6 @@ def test_instances_on_one_machine_are_told_apart_by_their_ports() -> None:
         for name, port, reply in zip(NAMES, (6379, 6378, 6377), (DOWN, DOWN, followed))
     }
     assert leader(hostvars) == "redis-2"
-
-
-def test_the_names_of_certificates_are_those_of_all_servers_of_a_host() -> None:
-    server, sentinel = {"tls": {"names": ["10.0.0.1", "redis-1"]}}, {"tls": {"names": ["redis-1", "192.0.2.11"]}}
-    hostvars: dict[str, dict[str, Any]] = {
-        "redis-1": {"redis_wanted": server, "redis_sentinel_wanted": sentinel},
-        "redis-2": {"redis_sentinel_wanted": sentinel},
-        "plain": {"redis_wanted": {"tls": {}}},
-        "own files": {"redis_wanted": {"tls": {"names": []}}},
-        "not asked": {},
-    }
-    assert certificate_names(hostvars, hostvars) == {
-        "redis-1": ["10.0.0.1", "redis-1", "192.0.2.11"],
-        "redis-2": ["redis-1", "192.0.2.11"],
-    }
-    assert certificate_names(["redis-2", "plain"], hostvars) == {"redis-2": ["redis-1", "192.0.2.11"]}
 
 
 def test_a_leader_that_came_back_empty_does_not_empty_its_replicas() -> None:
