@@ -7,6 +7,7 @@ import os
 import socket
 import socketserver
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,12 @@ from servers import Farm, RedisServer, RedisServerFactory
 
 PROJECT = Path(__file__).resolve().parent.parent
 DJANGO_APP = PROJECT / "django_app"
+LISTEN = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    print(listener.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
 
 # The same examples in every run, so that a red run can be repeated, and no time limit for a busy machine.
 hypothesis.settings.register_profile("cachestack", max_examples=60, deadline=None, database=None, derandomize=True)
@@ -47,6 +54,16 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     """Start servers, each as `servers.Farm.server` has it; all end with the session."""
     with Farm(tmp_path_factory.mktemp) as farm:
         yield farm.server
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[tuple[int, int]]:
+    """The port and the process id of another process that listens."""
+    with subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        yield int(started.stdout.readline()), started.pid
+        # Leaving closes its standard input, with which it ends.
+        started.communicate()
 
 
 @pytest.fixture
@@ -99,6 +116,20 @@ class Certificate:
     other_ca_file: Path
 
 
+def with_usual_extensions(
+    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, is_ca: bool
+) -> x509.CertificateBuilder:
+    """A certificate with what Python 3.13 and later ask for."""
+    builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    builder = builder.add_extension(issuer, critical=False)
+    usages = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+    usage = dict.fromkeys((*usages, "decipher_only"), False)
+    usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
+    return builder.add_extension(x509.KeyUsage(**usage), critical=True)
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Certificates for `localhost` and 127.0.0.1."""
@@ -117,15 +148,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
         builder = x509.CertificateBuilder(names[signer], name, key.public_key(), x509.random_serial_number())
         now = datetime.now(timezone.utc)
         builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        # What Python 3.13 and later ask for.
-        builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[signer].public_key())
-        builder = builder.add_extension(issuer, critical=False)
-        usages = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
-        usage = dict.fromkeys((*usages, "decipher_only"), False)
-        usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
-        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+        builder = with_usual_extensions(builder, key, keys[signer], is_ca)
         if subject:
             builder = builder.add_extension(x509.SubjectAlternativeName([subject]), critical=False)
         signed = builder.sign(keys[signer], hashes.SHA256())

@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from conftest import with_usual_extensions
+
 NOW = datetime.now(timezone.utc)
 
 
@@ -54,15 +56,7 @@ def _signed(
     first, last = (NOW + timedelta(days=day) for day in days)
     is_ca = name == issuer
     builder = builder.not_valid_before(first).not_valid_after(last)
-    # What Python 3.13 and later ask for.
-    builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    builder = builder.add_extension(authority, critical=False)
-    usages = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
-    usage = dict.fromkeys((*usages, "decipher_only"), False)
-    usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
-    builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+    builder = with_usual_extensions(builder, key, signer, is_ca)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), critical=False)
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

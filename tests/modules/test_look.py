@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +26,6 @@ from servers import RedisServer, RedisServerFactory, free_port
 
 # Addresses that are for documentation: nobody has them.
 NOBODY = "192.0.2.254"
-LISTEN = """
-import socket, sys
-with socket.create_server(("127.0.0.1", 0)) as listener:
-    print(listener.getsockname()[1], flush=True)
-    sys.stdin.read()
-"""
 
 Ask = Callable[..., dict[str, Any]]
 Look = Callable[..., dict[str, Any]]
@@ -70,16 +62,6 @@ def look(ask: Ask) -> Look:
         return answer
 
     return run
-
-
-@pytest.fixture(scope="module")
-def listening() -> Iterator[tuple[int, int]]:
-    """The port and the process id of another process that listens."""
-    with subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
-        assert started.stdout is not None
-        yield int(started.stdout.readline()), started.pid
-        # Leaving closes its standard input, with which it ends.
-        started.communicate()
 
 
 @pytest.fixture(scope="module")

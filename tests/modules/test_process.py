@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +13,6 @@ from ansible.module_utils.host.process import is_replaced, is_taken, newer_files
 from ansible.module_utils.listening import listening_inodes, main_pid, processes
 
 from servers import free_port, wait_for
-
-LISTEN = """
-import socket, sys
-with socket.create_server(("127.0.0.1", 0)) as listener:
-    print(listener.getsockname()[1], flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture(scope="module")
-def listening() -> Iterator[tuple[int, int]]:
-    """The port and the process id of another process that listens."""
-    with subprocess.Popen([sys.executable, "-c", LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
-        assert started.stdout is not None
-        yield int(started.stdout.readline()), started.pid
-        # Leaving closes its standard input, with which it ends.
-        started.communicate()
 
 
 def test_started_at() -> None:
