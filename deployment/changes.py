@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from deployment import decisions
 from deployment.desired.django import SERVICE as DJANGO
-from deployment.states import States
+from deployment.states import ORDER, States
 
 # Before the name of a step, the group of the hosts that have something to do in it.
 PREFIX = "deploy_"
@@ -81,16 +80,15 @@ class Changes:
     def has_successor(self, name: str) -> bool:
         """Whether another server takes over from one that leads and is restarted."""
         server = self.states.used[name]
-        watching = [one.sentinel_reply for one in self.states.watching.values() if one.cache is server.cache]
         reply, mode = server.reply, server.cache.mode
         has_replicas = bool(reply.get("replicas")) and bool(reply.get("cluster")) == (mode == "cluster")
-        return reply.get("role") == "leader" and has_replicas and decisions.may_be_succeeded(mode, watching)
+        return reply.get("role") == "leader" and has_replicas and self.states.may_be_succeeded(server)
 
     @cached_property
     def steps(self) -> dict[str, list[str]]:
         """By step the hosts that have something to do in it. A step that nobody needs is missing."""
         states = self.states
-        changed = {name: [host for host in states.names if self.changes(host, name)] for name in SECTIONS}
+        changed = {name: [host for host in states.names if self.changes(host, name)] for name in ORDER}
         servers = [
             name
             for name in states.used
@@ -151,18 +149,3 @@ class Changes:
             for host in self.states.names
         ]
         return [one for one in found if one["groups"]]
-
-
-SECTIONS = (
-    "firewall",
-    "retired_first",
-    "certificate",
-    "redis",
-    "sentinel",
-    "agreement",
-    "exporter",
-    "cluster",
-    DJANGO,
-    "retired_sentinel",
-    "retired",
-)

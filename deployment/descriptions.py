@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from deployment.desired.exporter import PACKAGE
+from deployment.desired.parts import Part, arguments
 from deployment.site import Host
-from deployment.states import Asked, States
+from deployment.states import States
 
 
 def described(states: States, name: str) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def described(states: States, name: str) -> dict[str, Any]:
             "folders": [server.conf_dir, server.home],
             "holds": [server.auth_conf, server.volatile_conf],
             "package": server.engine.package if server.installs_package else "",
-            "tls": {**server.tls_to_check(server.address)} if server.tls and server.tcp else {},
+            "tls": server.tls_to_check(server.address) if server.tls and server.tcp else {},
             "access": server.access if server.acl else {},
         }
         exporter = states.exporters[name]
@@ -39,7 +40,7 @@ def described(states: States, name: str) -> dict[str, Any]:
                 "port": exporter.exporter_port,
                 "folders": [exporter.exporter_dir],
                 "holds": [exporter.passwords_file],
-                "package": "prometheus-redis-exporter",
+                "package": PACKAGE,
             }
     if name in states.watching:
         host = sentinel = states.watching[name]
@@ -52,7 +53,7 @@ def described(states: States, name: str) -> dict[str, Any]:
             "folders": [sentinel.conf_dir, sentinel.sentinel_home],
             "holds": [sentinel.sentinel_auth_conf, sentinel.sentinel_volatile_conf],
             "package": "",
-            "tls": {**sentinel.tls_to_check(sentinel.sentinel_address)} if sentinel.tls else {},
+            "tls": sentinel.tls_to_check(sentinel.sentinel_address) if sentinel.tls else {},
         }
     if name in states.apps:
         host = app = states.apps[name]
@@ -135,15 +136,15 @@ def verification(states: States, name: str) -> dict[str, Any]:
             "ready": _state("ready", [*kill, app.ready_part]),
             "writes": bool(app.cache.nodes) and not app.own_caches,
         }
-    firewall = states.parts(name, Asked()).get("firewall")
+    firewall = states.parts(name).get("firewall")
     if firewall and firewall[-1]["part"] == "firewall_load":
         found["firewall"] = _state("firewall", firewall[-1:])
     return found
 
 
-def _killed(host: Host, service: str) -> dict[str, Any]:
+def _killed(host: Host, service: str) -> Part:
     return {"part": "service_killed", **host.manager.reference(service)}
 
 
-def _state(section: str, parts: list[dict[str, Any]]) -> Mapping[str, Any]:
-    return {"sections": [{"name": section, "parts": parts}], "secrets": {}}
+def _state(section: str, parts: list[Part]) -> dict[str, Any]:
+    return arguments([{"name": section, "parts": parts}])

@@ -10,11 +10,12 @@ from typing import Any
 
 from deployment import decisions
 from deployment.addresses import endpoint
-from deployment.changes import SECTIONS, Changes
+from deployment.changes import Changes
 from deployment.desired.redis import RedisHost
 from deployment.desired.sentinel import SentinelHost
 from deployment.hosts import FIREWALL
 from deployment.site import Cache
+from deployment.states import ORDER
 from deployment.topology import cluster_members, cluster_newcomers
 
 # What clients miss while a leader is restarted and nobody has taken over.
@@ -499,7 +500,7 @@ def _of_retired(changes: Changes, host: str) -> Iterator[Step]:
 
 def _of_files(changes: Changes, host: str) -> Iterator[Step]:
     """Files and directories that somebody has changed by hand."""
-    for section in SECTIONS:
+    for section in ORDER:
         is_running = changes.part(host, section, "service").get("running")
         for name, result in changes.section(host, section).items():
             path = result.get("path") if isinstance(result, Mapping) else None
@@ -512,7 +513,7 @@ def _of_files(changes: Changes, host: str) -> Iterator[Step]:
 
 def _of_starts(changes: Changes, host: str) -> Iterator[Step]:
     """Services that run, and would not after the machine has started again."""
-    for section in SECTIONS:
+    for section in ORDER:
         service = changes.part(host, section, "service")
         if service.get("running") and not service.get("enabled", True):
             yield Step(host, "set", f"have {PurePath(service['path']).stem} start with the machine")
@@ -520,7 +521,7 @@ def _of_starts(changes: Changes, host: str) -> Iterator[Step]:
 
 def _of_rest(changes: Changes, host: str) -> Iterator[Step]:
     """What differs on a host of which no step has a word: no difference is kept from whoever reads the plan."""
-    for section in SECTIONS:
+    for section in ORDER:
         if changes.changes(host, section):
             results = changes.section(host, section)
             names = [name for name, one in results.items() if isinstance(one, Mapping) and one.get("changed")]

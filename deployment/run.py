@@ -18,7 +18,7 @@ from deployment.errors import DeploymentError
 from deployment.plan import deployment_plan
 from deployment.report import cachecheck_faults, deployment_summary, sentinel_faults, topology_faults
 from deployment.site import Site
-from deployment.states import Asked, States
+from deployment.states import States
 
 
 class RunError(DeploymentError):
@@ -69,7 +69,7 @@ def problems(site: Site) -> dict[str, Any]:
 def compare(site: Site) -> dict[str, Any]:
     """What each host is compared with, as the module host_apply takes it, without the hosts that have nothing."""
     states = States(site)
-    found = {name: states.state(name, Asked(as_it_speaks=True)) for name in site.looked}
+    found = {name: states.state(name) for name in site.looked}
     hosts = {name: state for name, state in found.items() if state["sections"]}
     return {"hosts": hosts, "groups": [{"host": name, "groups": [f"{PREFIX}compare"]} for name in hosts]}
 
@@ -100,10 +100,9 @@ def apply(site: Site, steps: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         if authority.reasons:
             authority.issue()
     states = States(site, has_issued=True)
-    asked = Asked()
     hosts: dict[str, dict[str, Any]] = {}
     for name in site.looked:
-        hosts[name] = states.steps(name, asked)
+        hosts[name] = states.steps(name)
         if name in states.apps and name in steps.get("django_app", ()):
             hosts[name]["release"] = states.apps[name].pack()
         if name in states.used:
@@ -143,7 +142,8 @@ def cachecheck(site: Site, reports: Mapping[str, Any]) -> list[str]:
 
 def check_protocol(site: Site) -> None:
     """Refuse to ask servers in another way than they speak. Raises RunError."""
-    names = [name for name in site.looked if States(site).changes_protocol(name)]
+    states = States(site)
+    names = [name for name in site.looked if states.changes_protocol(name)]
     if names:
         raise RunError(
             f"redis_tls of {', '.join(names)} is not what its server speaks, or its Sentinel's certificate has expired "
@@ -170,7 +170,7 @@ def renew(site: Site) -> dict[str, Any]:
         replace(authority, renew=True).issue()
     states = States(site, has_issued=True)
     hosts = {name: states.renewal(name) for name in servers}
-    sentinels = {name: states.steps(name, Asked())["restart_sentinel"] for name in states.watching}
+    sentinels = {name: states.steps(name)["restart_sentinel"] for name in states.watching}
     return {"hosts": hosts, "sentinels": sentinels}
 
 

@@ -11,7 +11,7 @@ from deployment import decisions
 from deployment.desired import firewall
 from deployment.desired.django import DjangoHost
 from deployment.desired.exporter import ExporterHost
-from deployment.desired.parts import Part, sections, separated
+from deployment.desired.parts import Part, arguments, sections
 from deployment.desired.redis import RedisHost
 from deployment.desired.sentinel import SentinelHost
 from deployment.desired.tls import Issued, file_parts
@@ -58,13 +58,6 @@ STEPS: dict[str, tuple[str, ...]] = {
     "retire_sentinel": ("retired_sentinel",),
     "retire_redis": ("retired",),
 }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How the states are wanted: ``as_it_speaks`` is for a comparison, which reaches each server as it runs now."""
-
-    as_it_speaks: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,12 +230,12 @@ class States:
 
     # The states
 
-    def parts(self, name: str, asked: Asked) -> dict[str, list[Part]]:
-        """The sections of a host, by name."""
+    def parts(self, name: str, as_it_speaks: bool = False) -> dict[str, list[Part]]:
+        """The sections of a host, by name; with ``as_it_speaks`` for a comparison, which reaches what runs as it is."""
         found: dict[str, list[Part]] = {}
         found.update(self._firewall_parts(name))
-        found.update(self._redis_parts(name, asked))
-        found.update(self._sentinel_parts(name, asked))
+        found.update(self._redis_parts(name, as_it_speaks))
+        found.update(self._sentinel_parts(name, as_it_speaks))
         if name in self.apps:
             found["django_app"] = self.apps[name].parts(self.issued_ca(self.apps[name]))
         return found
@@ -260,7 +253,7 @@ class States:
         elif is_there:
             yield "firewall", firewall.retired_parts()
 
-    def _redis_parts(self, name: str, asked: Asked) -> Iterator[tuple[str, list[Part]]]:
+    def _redis_parts(self, name: str, as_it_speaks: bool) -> Iterator[tuple[str, list[Part]]]:
         server = self.servers.get(name)
         if server is None:
             return
@@ -272,22 +265,17 @@ class States:
                 yield ("retired_first" if is_foreign and cache.mode != "locmem" else "retired"), server.retired_parts()
             return
         if server.tls and server.tcp:
-            yield (
-                "certificate",
-                [
-                    *self._certificate_files(name, server),
-                    *server.certificate_parts(as_it_speaks=asked.as_it_speaks),
-                ],
-            )
-        yield "redis", server.server_parts(finish=asked.as_it_speaks, as_it_speaks=asked.as_it_speaks)
-        if not asked.as_it_speaks:
+            certificate = server.certificate_part(as_it_speaks=as_it_speaks)
+            yield "certificate", [*self._certificate_files(name, server), certificate]
+        yield "redis", server.server_parts(finish=as_it_speaks, as_it_speaks=as_it_speaks)
+        if not as_it_speaks:
             yield "finish", [server.users_part(finish=True)]
         yield from self._exporter_parts(name)
         if cache.mode == "cluster" and name == cache.nodes[0]["name"]:
-            absent = cluster_absent(cache.nodes, self.site.known) if asked.as_it_speaks else []
+            absent = cluster_absent(cache.nodes, self.site.known) if as_it_speaks else []
             # A comparison cannot ask nodes that are down.
             if absent is not None:
-                yield "cluster", [server.cluster_part(absent, as_it_speaks=asked.as_it_speaks)]
+                yield "cluster", [server.cluster_part(absent, as_it_speaks=as_it_speaks)]
 
     def _certificate_files(self, name: str, host: RedisHost) -> list[Part]:
         issued = self.issued(name)
@@ -300,7 +288,7 @@ class States:
         elif self.has_unit(name, exporter.exporter_service):
             yield "exporter", exporter.retired_exporter_parts()
 
-    def _sentinel_parts(self, name: str, asked: Asked) -> Iterator[tuple[str, list[Part]]]:
+    def _sentinel_parts(self, name: str, as_it_speaks: bool) -> Iterator[tuple[str, list[Part]]]:
         sentinel = self.sentinels.get(name)
         if sentinel is None:
             return
@@ -310,25 +298,20 @@ class States:
             return
         if sentinel.tls and name not in self.used:
             yield "certificate", self._certificate_files(name, sentinel)
-        yield "sentinel", sentinel.sentinel_parts(asked.as_it_speaks)
-        yield "agreement", [sentinel.agreement_part(asked.as_it_speaks)]
+        yield "sentinel", sentinel.sentinel_parts(as_it_speaks)
+        yield "agreement", [sentinel.agreement_part(as_it_speaks)]
 
-    def state(self, name: str, asked: Asked) -> dict[str, Any]:
-        """All sections of a host for one run of the module host_apply: its arguments."""
-        found, secrets = separated(sections(self.parts(name, asked), *ORDER))
-        return {"sections": found, "secrets": secrets}
+    def state(self, name: str) -> dict[str, Any]:
+        """All sections that a host is compared with: the arguments of a run of the module host_apply."""
+        return arguments(sections(self.parts(name, as_it_speaks=True), *ORDER))
 
-    def steps(self, name: str, asked: Asked) -> dict[str, dict[str, Any]]:
+    def steps(self, name: str) -> dict[str, dict[str, Any]]:
         """By step of a run what it applies to a host: the arguments of a run of the module host_apply."""
-        parts = {**self.parts(name, asked), **self._actions(name)}
+        parts = {**self.parts(name), **self._actions(name)}
         # A host with a server has got its certificate with that.
         chosen = {**STEPS, "sentinel": STEPS["sentinel"][name in self.used :]}
-        found = {}
-        for step, names in chosen.items():
-            state, secrets = separated(sections(parts, *names))
-            if state:
-                found[step] = {"sections": state, "secrets": secrets}
-        return found
+        found = {step: arguments(sections(parts, *names)) for step, names in chosen.items()}
+        return {step: state for step, state in found.items() if state["sections"]}
 
     def _actions(self, name: str) -> dict[str, list[Part]]:
         """What is done to services beside their states."""
@@ -350,11 +333,10 @@ class States:
         parts: list[Part] = []
         if name in self.used:
             server = self.used[name]
-            parts += [*self._certificate_files(name, server), *server.certificate_parts(renew=True)]
+            parts += [*self._certificate_files(name, server), server.certificate_part(renew=True)]
         elif name in self.watching:
             parts += self._certificate_files(name, self.watching[name])
-        state, secrets = separated([{"name": "certificate", "parts": parts}])
-        return {"sections": state, "secrets": secrets}
+        return arguments([{"name": "certificate", "parts": parts}])
 
     # What is stopped together, and installed
 
@@ -426,23 +408,28 @@ class States:
         deployment = host.cache.deployment
         return deployment.machine(host.name) == deployment.machine(other)
 
+    def may_be_succeeded(self, server: RedisHost) -> bool:
+        """Whether somebody runs who promotes a replica when a server is restarted."""
+        replies = [sentinel.sentinel_reply for sentinel in self._watchers(server)]
+        return decisions.may_be_succeeded(server.cache.mode, replies)
+
+    def _watchers(self, server: RedisHost) -> list[SentinelHost]:
+        return [sentinel for sentinel in self.watching.values() if sentinel.cache is server.cache]
+
     def restart(self, name: str) -> dict[str, Any]:
         """What a restart of a host's server needs, after its successor took over."""
         server = self.used[name]
-        watching = [one for one in self.watching.values() if one.cache is server.cache]
-        state, secrets = separated([{"name": "restart", "parts": server.restart_parts()}])
+        watching = self._watchers(server)
         return {
             "connection": server.connection(),
             "is_cluster": server.cache.mode == "cluster",
             "switchover": {
                 **server.connection(),
-                "has_successors": decisions.may_be_succeeded(
-                    server.cache.mode, [one.sentinel_reply for one in watching]
-                ),
+                "has_successors": self.may_be_succeeded(server),
                 "sentinels": [{"address": one["address"], "port": one["port"]} for one in server.cache.sentinels],
                 "sentinel_tls": server.tls,
                 "service": server.cache.service,
                 **(watching[0].commander if watching else {}),
             },
-            "state": {"sections": state, "secrets": secrets},
+            "state": arguments([{"name": "restart", "parts": server.restart_parts()}]),
         }

@@ -54,6 +54,12 @@ def separated(value: Any) -> tuple[Any, dict[str, str]]:
     return replace(value), secrets
 
 
+def arguments(listed: list[dict[str, Any]]) -> dict[str, Any]:
+    """The arguments with which the module host_apply applies these sections."""
+    found, secrets = separated(listed)
+    return {"sections": found, "secrets": secrets}
+
+
 def sections(parts: Mapping[str, Iterable[Part]], *names: str) -> list[dict[str, Any]]:
     """The named sections of a host, in this order, without those that it does not have."""
     return [{"name": name, "parts": list(parts[name])} for name in names if parts.get(name)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import decisions
-from deployment.desired.parts import Part, Secret, directory
+from deployment.desired.parts import Part, Secret, absent, directory
 from deployment.desired.tls import Files
 from deployment.render.redis_conf import redis_conf, redis_has_secrets, redis_persists
 from deployment.render.service import Service
@@ -383,9 +383,7 @@ class RedisHost(Host):
         """The files of TLS, and what the certificate must be for."""
         files = self.tls_files
         return {
-            "cert_file": files.cert,
-            "key_file": files.key,
-            "ca_file": files.ca,
+            **files.paths,
             "name": name,
             "names": self.certificate_names if files.issued else [],
             "is_locked": "tls-key-file-pass" in (self.values.get("redis_config") or {}),
@@ -408,20 +406,25 @@ class RedisHost(Host):
 
     # The parts
 
-    def certificate_parts(self, renew: bool = False, as_it_speaks: bool = False) -> list[Part]:
+    def certificate_part(self, renew: bool = False, as_it_speaks: bool = False) -> Part:
         """The certificate that the running server serves; its files are parts of their own."""
-        files = self.tls_files
-        return [
-            {
-                "part": "certificate",
-                "cert_file": files.cert,
-                "key_file": files.key,
-                "ca_file": files.ca,
-                "reload": True,
-                "renew": renew,
-                "connection": self.connection(as_it_speaks),
-            }
-        ]
+        return {
+            "part": "certificate",
+            **self.tls_files.paths,
+            "reload": True,
+            "renew": renew,
+            "connection": self.connection(as_it_speaks),
+        }
+
+    @property
+    def read_only(self) -> dict[str, str]:
+        """The owner, the group and the mode of a file that the server only reads."""
+        return {"owner": self.owner, "group": self.group, "mode": "0640"}
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        """How its program is run to judge a configuration."""
+        return {"program": self.program, "environment": self.environment, "run_as": self.user}
 
     def users_part(self, finish: bool, as_it_speaks: bool = False) -> Part:
         """Who may log in. Until Django is deployed, its former password stays valid (``finish`` false)."""
@@ -430,12 +433,8 @@ class RedisHost(Host):
             "passwords": {name: Secret(password) for name, password in self.passwords.items()},
             **self.access,
             "finish": finish,
-            "program": self.program,
-            "environment": self.environment,
-            "run_as": self.user,
-            "owner": self.owner,
-            "group": self.group,
-            "mode": "0640",
+            **self.trial,
+            **self.read_only,
             "candidate": self._candidate,
             "connection": self.connection(as_it_speaks),
         }
@@ -452,12 +451,8 @@ class RedisHost(Host):
             "part": "configuration",
             "content": self._candidate,
             "path": self.conf,
-            "program": self.program,
-            "environment": self.environment,
-            "run_as": self.user,
-            "owner": self.owner,
-            "group": self.group,
-            "mode": "0640",
+            **self.trial,
+            **self.read_only,
             "connection": connection,
         }
         return [
@@ -474,16 +469,8 @@ class RedisHost(Host):
                 "mode": "0600",
             },
             self.service_part,
-            {
-                "part": "topology",
-                "connection": connection,
-                "leader": None if self._keeps_role else self.leader_to_follow,
-                "keep_role": self._keeps_role,
-                "volatile_file": self.volatile_conf,
-                "wait": 300,
-                # One that is about to be restarted is waited for afterwards.
-                "unless_restart": True,
-            },
+            # One that is about to be restarted is waited for afterwards.
+            {**self._topology_part(connection), "unless_restart": True},
             # A leader that waits for replicas that are only about to come refuses every write until then.
             {
                 **configuration,
@@ -494,9 +481,16 @@ class RedisHost(Host):
             },
         ]
 
-    @property
-    def _keeps_role(self) -> bool:
-        return decisions.keeps_role(self.cache.mode, self.reply)
+    def _topology_part(self, connection: dict[str, Any]) -> Part:
+        keeps_role = decisions.keeps_role(self.cache.mode, self.reply)
+        return {
+            "part": "topology",
+            "connection": connection,
+            "leader": None if keeps_role else self.leader_to_follow,
+            "keep_role": keeps_role,
+            "volatile_file": self.volatile_conf,
+            "wait": 300,
+        }
 
     @property
     def directories(self) -> list[Part]:
@@ -543,21 +537,14 @@ class RedisHost(Host):
         """A restart now, after which the server has its role and serves again."""
         return [
             {"part": "service_restarted", **self.manager.reference(self.service)},
-            {
-                "part": "topology",
-                "connection": self.connection(),
-                "leader": None if self._keeps_role else self.leader_to_follow,
-                "keep_role": self._keeps_role,
-                "volatile_file": self.volatile_conf,
-                "wait": 300,
-            },
+            self._topology_part(self.connection()),
         ]
 
     def retired_parts(self) -> list[Part]:
         """The server stopped for good. Its data stays, for a mode that uses it again; its passwords do not."""
         return [
             {"part": "service_absent", **self.manager.reference(self.service)},
-            {"part": "absent", "name": "passwords", "paths": [self.auth_conf]},
+            absent("passwords", self.auth_conf),
             {"part": "lines_absent", "path": self.volatile_conf, "keep": "^(include|replicaof) "},
         ]
 

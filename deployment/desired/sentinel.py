@@ -156,6 +156,11 @@ class SentinelHost(RedisHost):
         return {"sentinel_user": "", "sentinel_password": self.text("redis_sentinel_password")}
 
     @property
+    def quorum(self) -> int:
+        """How many Sentinels must agree that the leader is down."""
+        return decisions.quorum(self.number_or_none("redis_sentinel_quorum"), len(self.cache.sentinels))
+
+    @property
     def is_outdated(self) -> bool:
         """Whether what a stopped Sentinel remembers of the leader is of another time."""
         reply, leader = self.sentinel_reply, self.cache.leader
@@ -207,7 +212,6 @@ class SentinelHost(RedisHost):
     def sentinel_parts(self, as_it_speaks: bool = False) -> list[Part]:
         """Everything, in the order in which it is applied."""
         connection = self.sentinel_connection(as_it_speaks)
-        attributes = {"owner": self.owner, "group": self.group, "mode": "0640"}
         leader, (user, password) = self.cache.leader, self.login
         # Where a server runs as well, that has got the directory of the configuration.
         parts = [] if self.name in self.cache.deployment.nodes else self.conf_dir_parts
@@ -220,9 +224,8 @@ class SentinelHost(RedisHost):
                 "part": "sentinel",
                 "service": self.watched,
                 "leader": {"address": leader["address"], "port": leader["port"]},
-                "run_as": self.user,
                 "volatile_file": self.sentinel_volatile_conf,
-                "quorum": decisions.quorum(self.number_or_none("redis_sentinel_quorum"), len(self.cache.sentinels)),
+                "quorum": self.quorum,
                 "settings": {
                     "down-after-milliseconds": self.number("redis_sentinel_down_after_ms"),
                     "failover-timeout": self.number("redis_sentinel_failover_timeout_ms"),
@@ -232,18 +235,16 @@ class SentinelHost(RedisHost):
                 "leader_password": Secret(password),
                 "password": Secret(self.text("redis_sentinel_password")),
                 "passwords": {name: Secret(one) for name, one in self.passwords.items()},
-                "program": self.program,
-                "environment": self.environment,
                 "connection": connection,
-                **attributes,
+                **self.trial,
+                **self.read_only,
             },
-            {**file(self.sentinel_conf, self.configuration, **attributes), "name": "configuration"},
+            {**file(self.sentinel_conf, self.configuration, **self.read_only), "name": "configuration"},
             {
                 # Only where none was written, or where what a stopped one remembers is of another time.
                 **file(
                     self.sentinel_volatile_conf,
-                    f"sentinel monitor {self.watched} {leader['address']} {leader['port']}"
-                    f" {decisions.quorum(self.number_or_none('redis_sentinel_quorum'), len(self.cache.sentinels))}\n"
+                    f"sentinel monitor {self.watched} {leader['address']} {leader['port']} {self.quorum}\n"
                     f"include {self.sentinel_conf}\n",
                     self.user,
                     self.group,
@@ -267,13 +268,10 @@ class SentinelHost(RedisHost):
 
     def sentinel_certificate_part(self, as_it_speaks: bool = False) -> Part:
         """Whether it serves the certificate of its file; it cannot be told to read it again."""
-        files = self.tls_files
         return {
             "part": "certificate",
             "name": "sentinel certificate",
-            "cert_file": files.cert,
-            "key_file": files.key,
-            "ca_file": files.ca,
+            **self.tls_files.paths,
             "reload": False,
             "connection": self.sentinel_connection(as_it_speaks),
         }

@@ -17,6 +17,11 @@ class Files:
     ca: str
     issued: bool
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The paths under the names by which the modules and the checks take them."""
+        return {"cert_file": self.cert, "key_file": self.key, "ca_file": self.ca}
+
 
 @dataclass(frozen=True)
 class Issued:

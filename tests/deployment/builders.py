@@ -14,7 +14,7 @@ from deployment.model import hosts_of
 from deployment.plan import deployment_plan
 from deployment.site import Site
 from deployment.specs import defaults, options
-from deployment.states import Asked, States
+from deployment.states import States
 
 Values = dict[str, Any]
 # By host the sections of a result of host_apply.
@@ -22,7 +22,7 @@ Compared = dict[str, dict[str, dict[str, Any]]]
 # By host, section and part what its result has instead.
 Changed = Mapping[tuple[str, str, str], Values]
 
-COMPARED, APPLIED = Asked(as_it_speaks=True), Asked()
+COMPARED, APPLIED = True, False
 PYTHON = "/opt/venv/bin/python"
 SECRETS = {
     "redis_password": "what Django logs in with",
@@ -101,14 +101,14 @@ def issued(states: States) -> States:
     return States(states.site, has_issued=True)
 
 
-def parts(states: States, name: str, section: str, asked: Asked = COMPARED) -> list[Part]:
+def parts(states: States, name: str, section: str, as_it_speaks: bool = COMPARED) -> list[Part]:
     """The parts of a section of a host."""
-    return states.parts(name, asked)[section]
+    return states.parts(name, as_it_speaks)[section]
 
 
-def part(states: States, name: str, section: str, kind: str, asked: Asked = COMPARED) -> Part:
+def part(states: States, name: str, section: str, kind: str, as_it_speaks: bool = COMPARED) -> Part:
     """The first one of a kind among them."""
-    return next(one for one in parts(states, name, section, asked) if one["part"] == kind)
+    return next(one for one in parts(states, name, section, as_it_speaks) if one["part"] == kind)
 
 
 def facts(name: str, **changes: Any) -> Values:
@@ -235,7 +235,7 @@ def compared(states: States, changes: Changed | None = None) -> Compared:
     """
     result: Compared = {}
     for name in states.site.looked:
-        for section, parts in states.parts(name, Asked(as_it_speaks=True)).items():
+        for section, parts in states.parts(name, COMPARED).items():
             judge = found if is_there(states, name, section) else missing
             done: dict[str, Any] = {name_of(part): judge(part) for part in parts}
             result.setdefault(name, {})[section] = done

@@ -29,7 +29,7 @@ from builders import (
 )
 from deployment.errors import DeploymentError
 from deployment.site import Site
-from deployment.states import ORDER, Asked, States
+from deployment.states import ORDER, States
 
 EACH_MODE = pytest.mark.parametrize("mode", MODES)
 # Everything that a deployment can have.
@@ -46,12 +46,13 @@ def ca(tmp_path: Path) -> Values:
     return with_ca(tmp_path)
 
 
-def sections(states: States, name: str, asked: Asked = COMPARED) -> list[str]:
-    return [section["name"] for section in states.state(name, asked)["sections"]]
+def sections(states: States, name: str, as_it_speaks: bool = COMPARED) -> list[str]:
+    found = states.parts(name, as_it_speaks)
+    return [section for section in ORDER if found.get(section)]
 
 
-def by_host(states: States, asked: Asked = COMPARED) -> dict[str, list[str]]:
-    return {name: sections(states, name, asked) for name in states.names}
+def by_host(states: States) -> dict[str, list[str]]:
+    return {name: [one["name"] for one in states.state(name)["sections"]] for name in states.names}
 
 
 # Which sections
@@ -108,8 +109,8 @@ def test_a_sentinel_alone_has_a_certificate_of_its_own(ca: Values) -> None:
         "/etc/redis/redis-6379.ca.crt",
     ]
     # Where a server runs as well, that one has brought it.
-    assert "certificate" not in states.steps("redis-1", APPLIED)["sentinel"]["sections"][0]["name"]
-    assert [one["name"] for one in states.steps("sentinel-1", APPLIED)["sentinel"]["sections"]] == [
+    assert "certificate" not in states.steps("redis-1")["sentinel"]["sections"][0]["name"]
+    assert [one["name"] for one in states.steps("sentinel-1")["sentinel"]["sections"]] == [
         "certificate",
         "sentinel",
     ]
@@ -184,14 +185,13 @@ def everything(mode: str, **common: Any) -> States:
     return States(site(mode, own=own, said=running(mode), **common, **ALL))
 
 
-@pytest.mark.parametrize("asked", [COMPARED, APPLIED])
 @EACH_MODE
-def test_no_secret_is_in_a_section(mode: str, ca: Values, asked: Asked) -> None:
+def test_no_secret_is_in_a_section(mode: str, ca: Values) -> None:
     states = issued(everything(mode, **ca))
     seen: set[str] = set()
     for name in states.names:
-        state = states.state(name, asked)
-        for shown in (state["sections"], *(step["sections"] for step in states.steps(name, asked).values())):
+        state = states.state(name)
+        for shown in (state["sections"], *(step["sections"] for step in states.steps(name).values())):
             text = json.dumps(shown, ensure_ascii=False)
             assert [secret for secret in ALL_SECRETS if secret in text] == []
             assert "PRIVATE KEY" not in text
@@ -207,7 +207,7 @@ def test_no_secret_is_in_a_section(mode: str, ca: Values, asked: Asked) -> None:
 def test_the_secrets_of_a_state_are_those_that_it_names(mode: str) -> None:
     states = everything(mode)
     for name in states.names:
-        for state in (states.state(name, COMPARED), *states.steps(name, APPLIED).values()):
+        for state in (states.state(name), *states.steps(name).values()):
             text = json.dumps(with_secrets(state["sections"], state["secrets"]))
             assert all(json.dumps(value)[1:-1] in text for value in state["secrets"].values())
 
@@ -219,6 +219,13 @@ def test_what_the_role_renders_of_settings_is_shown_in_a_diff() -> None:
     assert settings["settings"]["diff"] is False
 
 
+def test_the_names_of_certificates_are_those_of_all_servers_of_a_host(ca: Values) -> None:
+    own = {"redis-1": {"redis_sentinel_address": "192.0.2.11"}}
+    (authority,) = States(site("sentinel", own=own, said=running("sentinel"), **ca)).authorities.values()
+    assert authority.names["redis-1"] == ["10.0.0.1", "192.0.2.11", "redis-1"]
+    assert authority.names["redis-2"] == ["10.0.0.2", "redis-2"]
+
+
 # What the modules take
 
 
@@ -227,7 +234,7 @@ def test_the_module_host_apply_knows_every_part(mode: str, ca: Values) -> None:
     states = issued(everything(mode, **ca))
     for name in states.names:
         found = [*states.parts(name, COMPARED).values(), *states.parts(name, APPLIED).values()]
-        steps = [section["parts"] for step in states.steps(name, APPLIED).values() for section in step["sections"]]
+        steps = [section["parts"] for step in states.steps(name).values() for section in step["sections"]]
         for one in (one for listed in (*found, *steps) for one in listed):
             assert one["part"] in host_apply.KINDS
 
@@ -305,7 +312,7 @@ def test_users_and_groups_that_no_package_makes_are_asked_for() -> None:
 @pytest.mark.parametrize(("speaks", "tls"), [(True, False), (False, True)])
 def test_a_comparison_asks_a_server_as_it_speaks(speaks: bool, tls: bool, ca: Values) -> None:
     states = States(site("sentinel", said=running("sentinel", tls=speaks), **{**ca, "redis_tls": tls}))
-    for asked, encrypted in ((COMPARED, speaks), (APPLIED, tls)):
+    for as_it_speaks, encrypted in ((COMPARED, speaks), (APPLIED, tls)):
         wanted = ("/etc/redis/redis-6379.ca.crt", "10.0.0.1") if encrypted else (None, None)
         for section, kind in (
             ("redis", "users"),
@@ -314,7 +321,7 @@ def test_a_comparison_asks_a_server_as_it_speaks(speaks: bool, tls: bool, ca: Va
             ("sentinel", "sentinel"),
             ("agreement", "sentinel_agrees"),
         ):
-            connection = part(states, "redis-1", section, kind, asked)["connection"]
+            connection = part(states, "redis-1", section, kind, as_it_speaks)["connection"]
             assert (connection["tls_ca_file"], connection["tls_name"]) == wanted, (section, kind)
 
 

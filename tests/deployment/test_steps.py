@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from builders import (
-    APPLIED,
     MODES,
     SECRETS,
     Values,
@@ -32,12 +31,12 @@ def ca(tmp_path: Path) -> Values:
 def test_the_steps_of_a_host(mode: str) -> None:
     states = States(site(mode, said=running(mode)))
     for name in states.names:
-        assert set(states.steps(name, APPLIED)) <= set(STEPS)
-    assert {"django_app", "ready"} <= set(states.steps("app-1", APPLIED))
+        assert set(states.steps(name)) <= set(STEPS)
+    assert {"django_app", "ready"} <= set(states.steps("app-1"))
 
 
 def test_stops_and_restarts_are_steps() -> None:
-    steps = States(site("sentinel", said=running("sentinel"))).steps("redis-1", APPLIED)
+    steps = States(site("sentinel", said=running("sentinel"))).steps("redis-1")
     assert [one["part"] for one in steps["stop_redis"]["sections"][0]["parts"]] == ["service_stopped"]
     assert [one["name"] for one in steps["stop_sentinel"]["sections"][0]["parts"]] == ["redis-sentinel-26379"]
     restarted, agrees = steps["restart_sentinel"]["sections"][0]["parts"]

@@ -158,4 +158,4 @@ def is_defined(path: Path, name: str) -> bool:
 def test_a_definition_that_is_missing_is_found() -> None:
     assert is_defined(PROJECT / "deployment" / "decisions.py", "memory_limit")
     assert not is_defined(PROJECT / "deployment" / "decisions.py", "memory")
-    assert is_defined(PROJECT / "deployment" / "changes.py", "SECTIONS")
+    assert is_defined(PROJECT / "deployment" / "states.py", "ORDER")

@@ -43,10 +43,10 @@ SECURITY_ANSWERS = ("security_probed", "redis_exporter_probed", "firewall_compar
 
 
 class ActionModule(ActionBase):
-    """The steps of a run: ``check``, ``look``, ``compare``, ``plan``, ``apply``, ``settings`` and ``report``.
+    """The steps of a run on the control node, one for each method ``_<step>`` below.
 
     ``check`` judges the inventory and ``compare`` the hosts as well: problems are shown, and errors fail the task. What
-    a step returns is what the function of its name in deployment.run does.
+    a step returns is what the function of its name in deployment.run does, where there is one.
     """
 
     TRANSFERS_FILES = False
@@ -152,9 +152,6 @@ class ActionModule(ActionBase):
         for problem in found["problems"]:
             Display().warning(problem["text"], formatted=True)
         return {}
-
-    def _is_true(self, name: str) -> bool:
-        return str(self._task.args.get(name, False)).lower() in ("true", "yes", "on", "1")
 
     # What is known
 
