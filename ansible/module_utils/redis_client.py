@@ -240,14 +240,18 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "role": "replica", "offset": offset}
 
 
-def remembered(path: str | None) -> dict[str, Any]:
-    """Whom a server that does not answer followed when it last ran, from the file that it writes itself."""
+def remembered(path: str | None, before: tuple[str, ...] = ("replicaof",)) -> dict[str, Any]:
+    """Whom a server that does not answer followed when it last ran, from the file that it writes itself.
+
+    The address and the port come after the words ``before``: those of a replica, or ("sentinel", "monitor", NAME).
+    """
     try:
         with open(path or "", encoding="utf-8") as lines:
             for line in lines:
                 words = line.split()
-                if words[:1] == ["replicaof"]:
-                    return {"leader_address": words[1], "leader_port": int(words[2])}
+                if words[: len(before)] == list(before):
+                    address, port = words[len(before) : len(before) + 2]
+                    return {"leader_address": address, "leader_port": int(port)}
     except FileNotFoundError:
         pass
     return {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.host.sentinel import NotYetError, settled_as_it_speaks
 from ansible.module_utils.redis_client import (
+    CONNECTION_SPEC,
     MISUNDERSTOOD,
     RedisError,
     as_it_speaks,
@@ -15,8 +16,6 @@ from ansible.module_utils.redis_client import (
     connection_of,
     remembered,
 )
-
-CONNECTION = ("address", "port", "tls_ca_file", "tls_name", "auth_file", "timeout")
 
 
 def redis_state(question: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,22 +54,9 @@ def sentinel_state(question: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return {"running": True, **settled_as_it_speaks(_connection(question), asked)}
     except (NotYetError, OSError, RedisError) as error:
-        leader = remembered_leader(question.get("volatile_file") or "", question["service"])
+        leader = remembered(question.get("volatile_file"), ("sentinel", "monitor", question["service"]))
         return {"running": False, "error": str(error), **leader}
 
 
-def remembered_leader(volatile_file: str, service: str) -> dict[str, Any]:
-    """Whom a Sentinel that does not answer took for the leader when it last ran."""
-    try:
-        with open(volatile_file, encoding="utf-8") as lines:
-            for line in lines:
-                words = line.split()
-                if words[:3] == ["sentinel", "monitor", service]:
-                    return {"leader_address": words[3], "leader_port": int(words[4])}
-    except FileNotFoundError:
-        pass
-    return {}
-
-
 def _connection(question: Mapping[str, Any]) -> dict[str, Any]:
-    return connection_of({name: question[name] for name in CONNECTION if name in question})
+    return connection_of({name: question[name] for name in CONNECTION_SPEC if name in question})
