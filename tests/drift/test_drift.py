@@ -118,6 +118,17 @@ def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines(keepends=True)
 
 
+def included(host: LocalHost) -> list[str]:
+    """The files that the file from which a server starts includes."""
+    return [line.split()[1] for line in lines(host.paths["volatile redis.conf"]) if line.startswith("include ")]
+
+
+def includes_another_file(host: LocalHost) -> None:
+    """Have the file from which a server starts include another configuration, without users."""
+    path = host.paths["volatile redis.conf"]
+    path.write_text(path.read_text("utf-8").replace("include ", "include /etc"), "utf-8")
+
+
 def remembers_a_leader(host: LocalHost) -> bool:
     """Whether the file from which a replica starts says whom it follows."""
     return any(line.startswith("replicaof ") for line in lines(host.paths["volatile redis.conf"]))
@@ -170,7 +181,7 @@ BATCHES: dict[str, list[Drift]] = {
             r"set maxmemory-policy allkeys-lru live \(was noeviction\)",
             live("maxmemory-policy", "noeviction"),
         ),
-        Drift("a line of redis.conf", "other", r"write .*redis\.conf", added("redis.conf", "maxmemory 1mb")),
+        Drift("a line of redis.conf", "other", r"write redis\.conf, with", added("redis.conf", "maxmemory 1mb")),
         Drift("wider rules", "leader", r"users live \(.*\bapp\b", acl("app", "+@all", "allkeys")),
         Drift("a user that is off", "leader", r"users live \(.*\bmonitor\b", acl("monitor", "off")),
         Drift("a second password", "replica", r"users live \(.*\bmonitor\b", acl("monitor", ">second")),
@@ -201,6 +212,12 @@ BATCHES: dict[str, list[Drift]] = {
             "replica",
             r"write down that it follows redis-\d",
             Alteration(lost_leader, remembers_a_leader),
+        ),
+        Drift(
+            "a volatile file that includes another one",
+            "other",
+            r"write \S*/redis\.conf$",
+            Alteration(includes_another_file, included),
         ),
         Drift(
             "a Sentinel's setting",

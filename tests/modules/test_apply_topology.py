@@ -160,10 +160,22 @@ def test_the_first_start(tmp_path: Path, leader: dict[str, Any] | None, first: s
 
 def test_what_the_server_wrote_is_its_own(tmp_path: Path) -> None:
     path = tmp_path / "redis.conf"
-    path.write_text("replicaof 192.0.2.99 1\n")
+    path.write_text("include x\nreplicaof 192.0.2.99 1\n")
     path.chmod(0o644)
     asked = {"path": str(path), "leader": LEADER, "include": "x", "mode": "0600"}
     for check in (True, False):
         assert apply(volatile, asked, check)["differs"] == ["mode"]
     assert apply(volatile, asked)["changed"] is False
-    assert path.read_text() == "replicaof 192.0.2.99 1\n"
+    assert path.read_text() == "include x\nreplicaof 192.0.2.99 1\n"
+
+
+@pytest.mark.parametrize("included", ["", "include y\n", "include x\ninclude y\n", "include x y\n"])
+def test_a_server_includes_its_configuration_and_nothing_else(tmp_path: Path, included: str) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text(f"replicaof 192.0.2.99 1\n{included}requirepass secret")
+    asked = {"path": str(path), "leader": LEADER, "include": "x"}
+    for check in (True, False):
+        result = apply(volatile, asked, check)
+        assert (result["differs"], result["diff"]) == (["content"], [])
+    assert apply(volatile, asked)["changed"] is False
+    assert path.read_text() == "replicaof 192.0.2.99 1\nrequirepass secret\ninclude x\n"
