@@ -25,10 +25,10 @@ class RunError(DeploymentError):
     """The run cannot go on; the text says why, what to do, and that nothing was changed."""
 
 
-def look(site: Site, wait: bool) -> dict[str, Any]:
+def look(site: Site, briefly: bool = False) -> dict[str, Any]:
     """What to ask each host (``hosts``), and the git repositories that the control node must have (``checkouts``).
 
-    ``wait``: until a failover has ended.
+    ``briefly``: only what runs, of the hosts that the mode may use, and as it is while a failover goes on.
     """
     # Nobody has said who leads.
     states = States(site)
@@ -38,7 +38,7 @@ def look(site: Site, wait: bool) -> dict[str, Any]:
         if app.is_git
     ]
     return {
-        "hosts": {name: states.questions(name, wait) for name in states.names},
+        "hosts": {name: asked for name in states.names if (asked := states.questions(name, briefly))},
         "checkouts": [one for index, one in enumerate(checkouts) if one not in checkouts[:index]],
     }
 

@@ -140,11 +140,11 @@ class States:
                     found[name] = {**found[name], REDIS: server}
         return found
 
-    def questions(self, name: str, wait: bool) -> dict[str, Any]:
-        """What to ask a host, as the module host_look takes it. ``wait``: until a failover has ended."""
-        asked: dict[str, Any] = {"probe": self._probe(name)}
+    def questions(self, name: str, briefly: bool = False) -> dict[str, Any]:
+        """What to ask a host, as the module host_look takes it; ``briefly`` only what its report tells."""
+        asked: dict[str, Any] = {} if briefly else {"probe": self._probe(name)}
         server = self.servers.get(name)
-        if server:
+        if server and (name in self._checked or not briefly):
             asked["redis"] = {
                 **server.connection(),
                 "announced": server.address,
@@ -158,10 +158,11 @@ class States:
                 "announced": sentinel.sentinel_address,
                 "service": sentinel.watched,
                 "volatile_file": sentinel.sentinel_volatile_conf,
-                "wait": sentinel.number("redis_sentinel_wait") if wait else 0,
+                # Until a failover has ended.
+                "wait": 0 if briefly else sentinel.number("redis_sentinel_wait"),
             }
         runs = self.servers.get(name) if name in self._checked else self.watching.get(name)
-        if runs and not runs.text("redis_server_bin") and not runs.installs_package:
+        if runs and not briefly and not runs.text("redis_server_bin") and not runs.installs_package:
             asked["program"] = runs.program_question
         if name in self.apps:
             asked["django"] = {"url": self.apps[name].url}

@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_host_is_asked(mode: str) -> None:
     one = site(mode, looked=False)
-    found = run.look(one, wait=True)
+    found = run.look(one)
     assert list(found["hosts"]) == States(one).names
     assert plain(found) == found
     assert found["checkouts"] == []
@@ -57,7 +57,7 @@ def test_every_host_is_asked(mode: str) -> None:
 def test_a_repository_is_fetched_once() -> None:
     repository: Values = {"django_app_src": "https://git.example/shop.git"}
     found = run.look(
-        site("locmem", apps=3, own={"app-3": {"django_app_src_version": "v2"}}, looked=False, **repository), True
+        site("locmem", apps=3, own={"app-3": {"django_app_src_version": "v2"}}, looked=False, **repository)
     )
     assert [(one["repo"], one["version"]) for one in found["checkouts"]] == [
         ("https://git.example/shop.git", "HEAD"),

@@ -27,6 +27,7 @@ from builders import (
     watches,
     with_ca,
 )
+from deployment import run
 from deployment.errors import DeploymentError
 from deployment.site import Site
 from deployment.states import ORDER, States
@@ -244,7 +245,7 @@ def test_the_module_host_apply_knows_every_part(mode: str, ca: Values) -> None:
 def test_the_module_host_look_knows_every_question(mode: str, looked: bool, ca: Values) -> None:
     states = States(site(mode, looked=looked, redis_install="auto", **ca))
     for name in states.names:
-        asked = states.questions(name, wait=True)
+        asked = states.questions(name)
         assert set(asked) <= set(host_look.QUESTIONS)
         for kind, question in asked.items():
             assert set(question) <= set(host_look.QUESTIONS[kind])
@@ -257,35 +258,49 @@ def test_the_module_host_look_knows_every_question(mode: str, looked: bool, ca: 
 
 def test_what_a_host_is_asked() -> None:
     states = States(site("sentinel", looked=False))
-    asked = states.questions("redis-1", wait=True)
+    asked = states.questions("redis-1")
     assert sorted(asked) == ["probe", "redis", "sentinel"]
     # Its own address is not known yet; the host finds it out.
     assert (asked["redis"]["address"], asked["redis"]["announced"]) == ("", "10.0.0.1")
     assert asked["redis"]["volatile_file"] == "/var/lib/redis/6379/redis.conf"
     assert (asked["sentinel"]["service"], asked["sentinel"]["wait"]) == ("mymaster", 30)
     assert asked["sentinel"]["volatile_file"] == "/var/lib/redis/sentinel-26379/sentinel.conf"
-    assert states.questions("redis-1", wait=False)["sentinel"]["wait"] == 0
     assert asked["probe"]["units"] == [
         "cachestack-firewall.service",
         "/etc/systemd/system/redis-6379.service",
         "/etc/systemd/system/redis-exporter-6379.service",
         "/etc/systemd/system/redis-sentinel-26379.service",
     ]
-    assert sorted(states.questions("app-1", wait=True)) == ["django", "probe"]
-    assert states.questions("app-1", wait=True)["django"] == {"url": "http://127.0.0.1:8000"}
+    assert sorted(states.questions("app-1")) == ["django", "probe"]
+    assert states.questions("app-1")["django"] == {"url": "http://127.0.0.1:8000"}
 
 
 def test_a_server_that_the_mode_does_not_use_is_asked_as_well() -> None:
     """It may lead, and it may be one that is to be retired."""
     states = States(site("standalone", servers=2, looked=False))
-    assert "redis" in states.questions("redis-2", wait=True)
+    assert "redis" in states.questions("redis-2")
     states = States(site("locmem", servers=1, sentinels=["redis-1"], looked=False))
-    assert sorted(states.questions("redis-1", wait=True)) == ["probe", "redis"]
+    assert sorted(states.questions("redis-1")) == ["probe", "redis"]
+
+
+def test_a_brief_look_asks_only_what_runs() -> None:
+    states = States(site("sentinel", redis_install="auto", looked=False))
+    asked = states.questions("redis-1", briefly=True)
+    assert (sorted(asked), asked["sentinel"]["wait"]) == (["redis", "sentinel"], 0)
+    assert sorted(states.questions("app-1", briefly=True)) == ["django"]
+    # A server that the mode may use, until it is known who leads.
+    states = States(site("standalone", servers=2, looked=False))
+    assert sorted(states.questions("redis-2", briefly=True)) == ["redis"]
+
+
+def test_a_brief_look_leaves_out_who_has_nothing_to_tell() -> None:
+    for one in (site("locmem", looked=False), site("standalone", servers=1, redis_modes=["cluster"], looked=False)):
+        assert sorted(run.look(one, briefly=True)["hosts"]) == ["app-1"]
 
 
 def test_who_needs_a_program_of_its_own_is_asked_for_one() -> None:
     states = States(site("standalone", redis_install="auto", redis_engine="valkey", looked=False))
-    assert states.questions("redis-1", wait=True)["program"] == {
+    assert states.questions("redis-1")["program"] == {
         "names": ["valkey-server", "redis-server"],
         "package": "valkey-server",
         "floor": "5.0",
@@ -295,14 +310,14 @@ def test_who_needs_a_program_of_its_own_is_asked_for_one() -> None:
         site("standalone", redis_server_bin="/opt/redis-server", looked=False),
         site("standalone", looked=False),
     ):
-        assert "program" not in States(own).questions("redis-1", wait=True)
+        assert "program" not in States(own).questions("redis-1")
 
 
 def test_users_and_groups_that_no_package_makes_are_asked_for() -> None:
-    probe = States(site("standalone", redis_server_bin="/opt/redis-server", looked=False)).questions("redis-1", True)
+    probe = States(site("standalone", redis_server_bin="/opt/redis-server", looked=False)).questions("redis-1")
     assert (probe["probe"]["users"], probe["probe"]["groups"]) == (["redis"], [])
     one = site("standalone", redis_socket="/run/redis.sock", redis_socket_group="sockets", looked=False)
-    probe = States(one).questions("redis-1", True)
+    probe = States(one).questions("redis-1")
     assert (probe["probe"]["users"], probe["probe"]["groups"]) == ([], ["sockets"])
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.host import sentinel as module
-from ansible.module_utils.host.redis_look import sentinel_state
+from ansible.module_utils.host import sentinel_look as module
 from ansible.module_utils.host.sentinel import sentinel, sentinel_agrees
+from ansible.module_utils.host.sentinel_look import sentinel_state
 from ansible.module_utils.redis_client import ANY_NAME, RedisClient, RedisError, credentials
 
 from conftest import Certificate

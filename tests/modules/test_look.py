@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ansible.module_utils.host import probe
+from ansible.module_utils.host import commands, probe, redis_look, sentinel_look
+from ansible.module_utils.host import program as program_part
 from ansible.module_utils.listening import bind_error
 from ansible.module_utils.redis_client import quote
 from ansible.module_utils.testing import patch_module_args
@@ -386,8 +387,8 @@ def test_a_listener_of_a_server_that_answers_is_not_looked_at(
 ) -> None:
     """The port of a cluster's bus is one of a server's, where that is a node."""
     redis = {"": {"error": "refused"}, "sentinel": {"error": "refused"}, "redis": {"role": "leader", "cluster": False}}
-    monkeypatch.setattr(host_look, "redis_state", lambda _: redis.get(up, {"role": "replica", "cluster": True}))
-    monkeypatch.setattr(host_look, "sentinel_state", lambda _: {"running": up == "sentinel"})
+    monkeypatch.setattr(redis_look, "redis_state", lambda _: redis.get(up, {"role": "replica", "cluster": True}))
+    monkeypatch.setattr(sentinel_look, "sentinel_state", lambda _: {"running": up == "sentinel"})
     listeners = [listener(0, unless=name, variable=name) for name in ("redis", "cluster", "sentinel")]
     listeners.append(listener(0, variable="django_app_port"))
     here = {"announced": "127.0.0.1", "port": 1}
@@ -404,11 +405,13 @@ def test_questions_are_asked_side_by_side(ask: Ask, monkeypatch: pytest.MonkeyPa
         together.wait(timeout=20)
         return {}
 
-    for name in ("redis_state", "sentinel_state", "program_state", "ask_ready"):
-        monkeypatch.setattr(host_look, name, answer)
+    monkeypatch.setattr(redis_look, "redis_state", answer)
+    monkeypatch.setattr(sentinel_look, "sentinel_state", answer)
+    monkeypatch.setattr(program_part, "program_state", answer)
+    monkeypatch.setattr(commands, "ask_ready", answer)
     here = {"address": "127.0.0.1", "port": 1}
-    program = {"names": ["redis-server"], "package": "redis-server", "floor": "5.0", "dest": "/absent"}
-    ask(redis=here, sentinel={**here, "service": "mymaster"}, program=program, django={"url": "http://127.0.0.1:1"})
+    wanted = {"names": ["redis-server"], "package": "redis-server", "floor": "5.0", "dest": "/absent"}
+    ask(redis=here, sentinel={**here, "service": "mymaster"}, program=wanted, django={"url": "http://127.0.0.1:1"})
 
 
 def test_no_password_is_in_the_answer(ask: Ask, server: RedisServer, auth_file: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.host.redis_look import redis_state, sentinel_state
+from ansible.module_utils.host.redis_look import redis_state
+from ansible.module_utils.host.sentinel_look import sentinel_state
 from ansible.module_utils.redis_client import quote
 
 from conftest import Certificate, Listen

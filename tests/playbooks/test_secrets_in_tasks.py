@@ -185,7 +185,7 @@ FACTS = {
     "python": {"version": {"major": 3, "minor": 11}, "modules": {}},
 }
 STEPS: dict[str, Callable[[Site], Any]] = {
-    "look": lambda site: run.look(site, wait=True),
+    "look": lambda site: run.look(site),
     "compare": run.compare,
     "apply": lambda site: run.apply(site, {}),
     "plan": lambda site: run.plan(site, {}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from deployment.specs import PROJECT, options
 ANSWER = "CACHESTACK_ANSWER"
 # Of a host's registered variables those that the steps read: what it said, and what was found different.
 LOOKED, COMPARED, PROGRAM = "cache_looked", "cache_compared", "redis_program"
+# What the step compare has returned.
+DESIRED = "cache_desired"
 # The container of a host that Ansible reaches through Docker.
 CONTAINER = "ansible_docker_host"
 # And those that the audit of security judges.
@@ -50,7 +52,7 @@ class ActionModule(ActionBase):
     """
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"step", "wait", "hint", "holders"})
+    _VALID_ARGS = frozenset({"step", "briefly", "hint", "holders"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the step of the task's argument ``step``. Changes nothing on a host, so check mode is no different."""
@@ -68,18 +70,18 @@ class ActionModule(ActionBase):
     # The steps
 
     def _check(self) -> dict[str, Any]:
-        inventory, _ = self._inventory()
+        inventory = self._inventory()
         found = as_answer(rules.inventory_problems(inventory))
         return self._judged(found, "The inventory is refused, and nothing was changed.")
 
     def _look(self) -> dict[str, Any]:
-        _, needs_facts = self._inventory()
-        return {**run.look(self._site(), bool(self._task.args.get("wait", True))), "needs_facts": needs_facts}
+        values, needs_facts = self._values()
+        return {**run.look(self._site_of(values), bool(self._task.args.get("briefly"))), "needs_facts": needs_facts}
 
     def _compare(self) -> dict[str, Any]:
         site = self._site()
         judged = self._judged(run.problems(site), "The hosts are refused, and nothing was changed.")
-        return judged if judged.get("failed") else run.compare(site)
+        return judged if judged.get("failed") else {**run.compare(site), "values": site.values}
 
     def _plan(self) -> dict[str, Any]:
         compared = {host: said["sections"] for host, said in self._registered(COMPARED).items() if "sections" in said}
@@ -155,44 +157,44 @@ class ActionModule(ActionBase):
 
     # What is known
 
-    def _inventory(self) -> tuple[Inventory, bool]:
-        """What the inventory says, as the checks see it; and whether it names facts, which then must be gathered."""
+    def _inventory(self) -> Inventory:
+        """What the inventory says, as the checks see it."""
         values: dict[str, dict[str, Any]] = {}
         unreadable: dict[str, dict[str, str]] = {}
-        directories, needs_facts = set(), False
+        directories = set()
         groups = self._groups()
         for host in hosts_of(groups):
             raw = self._raw(host)
-            templar = self._templar.copy_with_new_env(available_variables=raw)
-            given = self._variables["hostvars"].raw_get(host)
-            values[host], unreadable[host] = {}, {}
             directories.add(str(raw.get("inventory_dir") or ""))
-            for name in (*given, *self._play_variables()):
-                if name in variables.CONNECTION or variables.may_be_ours(name):
-                    try:
-                        values[host][name] = _plain(templar.template(raw[name]))
-                    except (AnsibleError, UndefinedError) as error:
-                        if reading.names_facts(raw, name):
-                            needs_facts = True
-                        else:
-                            unreadable[host][name] = reading.reason_of(error, raw[name])
+            given = {**self._variables["hostvars"].raw_get(host), **self._play_variables()}
+            names = [name for name in given if name in variables.CONNECTION or variables.may_be_ours(name)]
+            values[host], errors = self._resolved(raw, names)
+            unreadable[host] = {
+                name: reading.reason_of(error, raw[name])
+                for name, error in errors.items()
+                if not reading.names_facts(raw, name)
+            }
         plain = [pair for one in sorted(filter(None, directories)) for pair in reading.plain_secrets(Path(one))]
-        return Inventory(values, groups, unreadable, plain), needs_facts
+        return Inventory(values, groups, unreadable, plain)
 
     def _site(self) -> Site:
-        """Every variable of the roles for every host, and what the hosts said."""
+        """Every variable of the roles for every host, as the step compare found them, and what the hosts said."""
+        found = (self._variables.get(DESIRED) or {}).get("values")
+        return self._site_of(_plain(found) if found else self._values()[0])
+
+    def _values(self) -> tuple[dict[str, dict[str, Any]], bool]:
+        """Every variable of the roles for every host; and whether some have none before all facts are gathered."""
         values: dict[str, dict[str, Any]] = {}
+        needs_facts = False
         for host in hosts_of(self._groups()):
             raw = self._raw(host)
-            templar = self._templar.copy_with_new_env(available_variables=raw)
-            values[host] = {}
-            for name in (*options(), *variables.CONNECTION, CONTAINER):
-                if name in raw:
-                    try:
-                        values[host][name] = _plain(templar.template(raw[name]))
-                    except (AnsibleError, UndefinedError):
-                        # What only facts can tell is not known before the host was looked at.
-                        values[host][name] = None
+            names = [name for name in (*options(), *variables.CONNECTION, CONTAINER) if name in raw]
+            found, errors = self._resolved(raw, names)
+            values[host] = {**found, **dict.fromkeys(errors)}
+            needs_facts = needs_facts or any(reading.names_facts(raw, name) for name in errors)
+        return values, needs_facts
+
+    def _site_of(self, values: dict[str, dict[str, Any]]) -> Site:
         looked = self._registered(LOOKED)
         programs = self._registered(PROGRAM)
         said = {
@@ -201,6 +203,18 @@ class ActionModule(ActionBase):
             if "facts" in one
         }
         return Site(values, self._groups(), said, str(self._variables["ansible_playbook_python"]))
+
+    def _resolved(self, raw: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Exception]]:
+        """The values of some of a host's variables, and by name why others have none."""
+        templar = self._templar.copy_with_new_env(available_variables=raw)
+        values: dict[str, Any] = {}
+        errors: dict[str, Exception] = {}
+        for name in names:
+            try:
+                values[name] = _plain(templar.template(raw[name]))
+            except (AnsibleError, UndefinedError) as error:
+                errors[name] = error
+        return values, errors
 
     def _groups(self) -> dict[str, list[str]]:
         return {name: list(hosts) for name, hosts in self._variables["groups"].items()}

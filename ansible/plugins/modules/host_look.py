@@ -8,11 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.host.commands import ask_ready
 from ansible.module_utils.host.facts import facts, own_address
-from ansible.module_utils.host.probe import begin_probe
-from ansible.module_utils.host.program import program_state
-from ansible.module_utils.host.redis_look import redis_state, sentinel_state
 from ansible.module_utils.redis_client import CONNECTION_SPEC
 
 DOCUMENTATION = r"""
@@ -140,19 +136,36 @@ def look(questions: Mapping[str, Any]) -> dict[str, Any]:
         found["own_address"] = own_address(found, asked["redis"]["announced"])
     if "probe" in asked:
         asked["probe"] = at_home(asked["probe"], own_address(found, announced(asked)))
-    answers = {
-        "program": program_state,
-        "redis": redis_state,
-        "sentinel": sentinel_state,
-        "probe": begin_probe,
-        "django": lambda question: ask_ready(question["url"], timeout=10),
-    }
-    with ThreadPoolExecutor(len(answers)) as threads:
-        waiting = {name: threads.submit(answers[name], question) for name, question in asked.items()}
+    with ThreadPoolExecutor(len(QUESTIONS)) as threads:
+        waiting = {name: threads.submit(answer_to, name, question) for name, question in asked.items()}
         result |= {name: answer.result() for name, answer in waiting.items()}
     if "probe" in asked:
         result["probe"] = result["probe"](answered(result))
     return result
+
+
+def answer_to(name: str, question: Mapping[str, Any]) -> Any:
+    """The answer to one of the questions."""
+    # Imported where it is asked: a module is compiled on the host anew each time, which takes longer than an answer.
+    if name == "redis":
+        from ansible.module_utils.host.redis_look import redis_state
+
+        return redis_state(question)
+    if name == "sentinel":
+        from ansible.module_utils.host.sentinel_look import sentinel_state
+
+        return sentinel_state(question)
+    if name == "program":
+        from ansible.module_utils.host.program import program_state
+
+        return program_state(question)
+    if name == "probe":
+        from ansible.module_utils.host.probe import begin_probe
+
+        return begin_probe(question)
+    from ansible.module_utils.host.commands import ask_ready
+
+    return ask_ready(question["url"], timeout=10)
 
 
 def announced(asked: Mapping[str, Any]) -> str:
