@@ -38,7 +38,7 @@ settings: tools ## Print the CACHES that the inventory would render, for a setti
 	@python ansible/ask.py settings $(ASKED)
 
 inventory: tools ## Write an inventory of your own: NAME=prod MODE=sentinel REDIS="10.0.0.1 10.0.0.2 10.0.0.3" APP=10.0.0.9
-	@python inventories/create.py $(GIVEN)
+	@python -m inventories.create $(GIVEN)
 
 plan: tools ## Say what a deployment would do to each host, and what that would cost
 	@python ansible/ask.py plan $(ASKED)
@@ -77,7 +77,7 @@ drill: tools ## Kill the leader under load and measure what Django saw (MODE=sen
 # Apart, since only now it is known what runs.
 break-it:
 	ansible-playbook $(CHOSEN) ansible/drill.yml
-	python drill/run.py --deployment=.cache/drill/deployment.json --report=.cache/drill \
+	python -m drill.run --deployment=.cache/drill/deployment.json --report=.cache/drill \
 		--site='ansible-playbook $(CHOSEN) site.yml' $(if $(FAULTS),--faults $(FAULTS))
 
 test: dev ## Run everything: the linters, the unit tests and every Molecule scenario
@@ -95,13 +95,13 @@ test-%: dev
 	python molecule/run.py $*
 
 bench-deploy: tools ## Measure what a deployment costs: from nothing, with nothing to do, make plan, make status
-	@python bench/deploy.py $(ARGS)
+	@python -m bench.deploy $(ARGS)
 
 bench: dev ## Measure the cache clients against each other
-	python bench/run.py $(ARGS)
+	PYTHONPATH=django_app:tests python -m bench.run $(ARGS)
 
 docs: dev ## Write the pages of the variables and of the rules
-	python docs/generate.py
+	PYTHONPATH=django_app python -m docs.generate
 
 lint: dev ## Run the linters and the type checker
 	ruff check

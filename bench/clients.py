@@ -10,7 +10,7 @@ import redis
 from django.conf import settings
 from django.core.cache import caches
 
-from tls import TLS
+from bench.tls import TLS
 
 # Options that projects give Django's own client.
 TYPICAL = {
@@ -86,7 +86,7 @@ def set_up_django(url: str, socket: Path, tls: TLS | None) -> list[str]:
     settings.configure(
         SECRET_KEY="for measuring alone",
         ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF="asgi_views",
+        ROOT_URLCONF="bench.asgi_views",
         CACHES={
             # Nobody reads another's format; and Django warns, at length, of a key that has a blank.
             alias: {"TIMEOUT": TIMEOUT, "KEY_PREFIX": alias.replace(" ", "-"), **entry}

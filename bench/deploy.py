@@ -1,6 +1,6 @@
 """Measure what a deployment costs: the seconds that pass, and those of a processor.
 
-    python bench/deploy.py [--rounds 3] [--servers 3] [--inventory INVENTORY]
+    python -m bench.deploy [--rounds 3] [--servers 3] [--inventory INVENTORY]
                            [--against PLAYBOOK --against-inventory INVENTORY]
 
 It deploys a copy of inventories/local, on free ports and into a state directory of its own, which it deletes; what

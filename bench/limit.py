@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from clients import TYPICAL
-from measuring import Case, Slice
+from bench.clients import TYPICAL
+from bench.measuring import Case, Slice
 
 PROGRAMS = ("redis-benchmark", "valkey-benchmark")
 # Debian's and Ubuntu's packages of it, and of the libraries that it needs and a small system has not.

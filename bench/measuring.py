@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clients import Client, Clients
+from bench.clients import Client, Clients
 
 SIZES = (100, 10_000, 100_000)
 THREADS = (1, 16)

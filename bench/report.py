@@ -10,8 +10,8 @@ from typing import Any
 
 import pygal
 
-from clients import BUILTIN, LIMIT, PICKLE, RAW, RESILIENT, UNIX, VARIANTS
-from measuring import CASES, MANY, SIZES, Case, Slice, quantile
+from bench.clients import BUILTIN, LIMIT, PICKLE, RAW, RESILIENT, UNIX, VARIANTS
+from bench.measuring import CASES, MANY, SIZES, Case, Slice, quantile
 
 # The slices of a variant in a case, one for each round.
 Slices = Mapping[tuple[Case, str], Sequence[Slice]]

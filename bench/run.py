@@ -1,6 +1,6 @@
 """Measure Django's cache clients against each other, on a throwaway server of this machine.
 
-    python bench/run.py [--quick]
+    PYTHONPATH=django_app:tests python -m bench.run [--quick]
 
 It prints a table of everything, and one of the ratios that this project wants, each with its target. Both are in
 .cache/bench/bench.json as well, with the chart bench.svg beside it. The numbers depend on the machine and on what else
@@ -23,19 +23,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# The project is not installed, it is run where it lies; and its tests know how to start a server.
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "django_app"))
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
-
 from redis import Redis, RedisError
 
-import asgi
-import report
-import tls
-from clients import BUILTIN, LIMIT, RESILIENT, Clients, set_up_django
-from limit import Limit, NoLimitError
-from measuring import CASES, Bench, Case, Slice, rotated
+from bench import asgi, report, tls
+from bench.clients import BUILTIN, LIMIT, RESILIENT, Clients, set_up_django
+from bench.limit import Limit, NoLimitError
+from bench.measuring import CASES, Bench, Case, Slice, rotated
 from servers import Farm, RedisServer
 
 RESULTS = Path(__file__).resolve().parent.parent / ".cache" / "bench"

@@ -1,6 +1,6 @@
 """Write the pages of the variables and of the rules; with --check, say whether they are stale.
 
-python docs/generate.py [--check]
+PYTHONPATH=django_app python -m docs.generate [--check]
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-# Run as a program, Python finds what lies beside this file, and the packages are above it.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "django_app"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.checks import facts, rules
 from deployment.checks.problems import ERROR, PAGE, Rule
@@ -95,7 +91,7 @@ def variables_page() -> str:
         [
             "# Variables",
             "",
-            "Written by `python docs/generate.py` from the roles' `argument_specs` and `bounds.yml`.",
+            "Written by `make docs` from the roles' `argument_specs` and `bounds.yml`.",
             "An inventory may set each of them; what goes with what is in [the rules](rules.md).",
             "",
             *tables,
@@ -109,7 +105,7 @@ def rules_page() -> str:
         [
             "# What an inventory must keep to",
             "",
-            "Written by `python docs/generate.py` from the package `deployment`; every problem that is printed ends",
+            "Written by `make docs` from the package `deployment`; every problem that is printed ends",
             "with the name of its rule.",
             "",
             "## Before any host is contacted",
@@ -147,7 +143,7 @@ def main(arguments: list[str] | None = None, variables: Path = VARIABLES, rules_
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         if check:
-            print(f"{path.name} is stale; run: python docs/generate.py", file=sys.stderr)
+            print(f"{path.name} is stale; run: make docs", file=sys.stderr)
         else:
             path.write_text(wanted[path], "utf-8")
     return 1 if check and stale else 0

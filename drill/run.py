@@ -1,6 +1,6 @@
 """Break a deployment on purpose, under load, and compare what happens with what is promised.
 
-    python drill/run.py --deployment FILE [--faults F01 ...|all] [--report DIR] [--site "ansible-playbook ... site.yml"]
+    python -m drill.run --deployment FILE [--faults F01 ...|all] [--report DIR] [--site "ansible-playbook ... site.yml"]
 
 Exit code 0: every promise was kept, 1: one was broken, 2: wrong use, or a deployment in which it cannot be done.
 """
@@ -17,9 +17,6 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-
-# Run as a program, Python finds the other modules beside this one: as a package they have the project above them.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from drill import report
 from drill.faults import FAULTS, HEADLINES, Fault

@@ -1,6 +1,6 @@
 """Write an inventory of your own: the hosts, the mode, and generated secrets in an Ansible Vault.
 
-    python inventories/create.py NAME=prod MODE=sentinel REDIS="10.0.0.1 10.0.0.2 10.0.0.3" APP=10.0.0.9
+    python -m inventories.create NAME=prod MODE=sentinel REDIS="10.0.0.1 10.0.0.2 10.0.0.3" APP=10.0.0.9
         [SENTINEL="10.0.0.4 10.0.0.5 10.0.0.6"] [CLIENT=resilient] [DOMAIN=www.example.com]
 
 Exit code 0: it was written, 1: it could not be written, 2: wrong use. Only 0 leaves an inventory behind.
@@ -27,9 +27,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-
-# Run as a program, Python finds only what lies beside this file.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment.addresses import bracketed, endpoint, is_loopback
 from deployment.clients import CLIENTS, UNABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -11,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import limit
-import report
-from clients import BUILTIN, BUILTIN_TLS, LOCMEM, RAW, RESILIENT, RESILIENT_TLS, UNIX, VARIANTS
+from bench import limit, report
+from bench.clients import BUILTIN, BUILTIN_TLS, LOCMEM, RAW, RESILIENT, RESILIENT_TLS, UNIX, VARIANTS
+from bench.measuring import CASES, Case, Slice, quantile, rotated, summary
+from bench.report import GET, Ratio, Verdict
 from conftest import PROJECT
-from measuring import CASES, Case, Slice, quantile, rotated, summary
-from report import GET, Ratio, Verdict
 
 NEW_CONNECTIONS = {BUILTIN: 1.0, RESILIENT: 0.0}
 
@@ -130,10 +130,16 @@ def test_redis_benchmark_reads_what_was_stored_and_writes_as_much() -> None:
     assert limit.arguments(Case("set", 10_000, 1)) == ["-t", "set", "-d", "10000"]
 
 
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as the Makefile does."""
+    environment = {**os.environ, "PYTHONPATH": "django_app:tests"}
+    command = [sys.executable, "-m", "bench.run", *options]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_a_short_run_ends_with_all_of_it(tmp_path: Path) -> None:
     options = ["--rounds=1", "--slice=0.001", "--requests=4", "--without-limit", f"--results={tmp_path}"]
-    command = [sys.executable, str(PROJECT / "bench" / "run.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = bench(*options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "new connections per ASGI request, resilient: 0\n" in done.stdout
     assert f"{RAW} " in done.stdout
@@ -145,7 +151,6 @@ def test_a_short_run_ends_with_all_of_it(tmp_path: Path) -> None:
 
 
 def test_wrong_use_is_told(tmp_path: Path) -> None:
-    command = [sys.executable, str(PROJECT / "bench" / "run.py"), "--rounds=0", f"--results={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = bench("--rounds=0", f"--results={tmp_path}")
     assert done.returncode == 2
     assert "--rounds and --slice must be above 0" in done.stderr

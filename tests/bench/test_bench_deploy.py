@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import deploy
+from bench import deploy
+from bench.deploy import AGAINST, NO_OP, YARDSTICK, MeasureError, Row, Spent, Subject
 from conftest import PROJECT
-from deploy import AGAINST, NO_OP, YARDSTICK, MeasureError, Row, Spent, Subject
 
 # A child that burns a tenth of a second of a processor.
 BURN = "import time\nwhile time.process_time() < 0.1: pass"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from conftest import PROJECT
+from deployment.checks import facts, rules
 from deployment.specs import options
+from docs import generate
 
 # Not a package: a script that lies beside what it documents.
-generate = SimpleNamespace(**runpy.run_path(str(PROJECT / "docs" / "generate.py"), run_name="generate"))
 TEXTS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
@@ -63,7 +62,7 @@ def test_a_stale_page_is_found_and_left_alone(
 ) -> None:
     pages[number].write_text("old", "utf-8")
     assert generate.main(["--check"], *pages) == 1
-    assert f"{pages[number].name} is stale; run: python docs/generate.py" in capsys.readouterr().err
+    assert f"{pages[number].name} is stale; run: make docs" in capsys.readouterr().err
     assert pages[number].read_text("utf-8") == "old"
 
 
@@ -82,7 +81,7 @@ def test_a_bar_in_a_description_does_not_end_its_cell() -> None:
 
 def test_the_rules_are_all_listed() -> None:
     page = generate.rules_page()
-    for rule in (*generate.rules.RULES, *generate.facts.RULES):
+    for rule in (*rules.RULES, *facts.RULES):
         assert f"\n### {rule.id}\n\n{rule.text}" in page
         assert rule.link == f"docs/rules.md#{rule.id}"
 

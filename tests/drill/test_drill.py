@@ -67,8 +67,8 @@ def test_what_cannot_be_done_is_refused(names: list[str] | None, mode: str, said
 def test_a_file_that_is_no_deployment_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deployment.json"
     path.write_text(text)
-    command: list[Any] = [sys.executable, PROJECT / "drill" / "run.py", "--deployment", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command: list[Any] = [sys.executable, "-m", "drill.run", "--deployment", path]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"drill/run.py: {path}: ")
 

@@ -211,8 +211,8 @@ def sentinel_deployment(farm: Farm) -> Iterator[Path]:
 
 
 def test_a_killed_leader(sentinel_deployment: Path, tmp_path: Path) -> None:
-    command: list[Any] = [sys.executable, PROJECT / "drill" / "run.py", "--deployment", sentinel_deployment]
-    done = subprocess.run([*command, "--report", tmp_path], capture_output=True, text=True, check=False)
+    command: list[Any] = [sys.executable, "-m", "drill.run", "--deployment", sentinel_deployment]
+    done = subprocess.run([*command, "--report", tmp_path], cwd=PROJECT, capture_output=True, text=True, check=False)
     data = json.loads((tmp_path / "drill.json").read_text())
     assert done.returncode == (0 if data["kept"] else 1), done.stdout + done.stderr
     [fault] = data["faults"]
