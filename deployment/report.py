@@ -17,7 +17,7 @@ INVALID = "its certificate has expired, or is of another authority"
 def topology_faults(nodes: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Any], mode: str) -> list[str]:
     """What is wrong with the servers' roles, a sentence for each fault; empty where all is well.
 
-    ``nodes`` is what ``redis_nodes`` returns, and each host's ``redis_reply`` a result of the module ``redis_role``.
+    ``nodes`` is what ``redis_nodes`` returns, and each host's ``redis_reply`` its answer to the question ``redis``.
     """
     faults, leaders = [], []
     for node in nodes:
@@ -92,7 +92,7 @@ def _places(nodes: Sequence[Mapping[str, Any]], mode: str) -> list[str]:
 def sentinel_faults(reply: Mapping[str, Any], leader: Mapping[str, Any]) -> list[str]:
     """What is wrong with what a Sentinel says, a sentence for each fault; empty where all is well.
 
-    ``reply`` is a result of the module ``redis_sentinel_info``, ``leader`` the node that leads.
+    ``reply`` is its answer to the question ``sentinel``, ``leader`` the node that leads.
     """
     if not reply.get("running"):
         return [f"the Sentinel does not answer: {reply.get('error', 'it was not asked')}"]

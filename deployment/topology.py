@@ -29,8 +29,8 @@ def redis_nodes(
 
     The leader is the server that the Sentinels name, else the one that leads now, else the one that the others follow
     or last followed; only where no server knows does the inventory's ``redis_leader`` (default: the first host) decide.
-    What a server said is its host's variable ``redis_reply``, a result of the module ``redis_role``; what a Sentinel
-    said is ``redis_sentinel_reply``, one of ``redis_sentinel_info``.
+    What a server said is its host's ``redis_reply``, the answer to the question ``redis`` of the module ``host_look``;
+    what a Sentinel said is ``redis_sentinel_reply``, that to ``sentinel``.
 
     Raises TopologyError if ``redis_leader`` names no host of the group, if more than one server claims to lead or none
     that the others follow, if Sentinels and servers contradict each other, or if the leader that running replicas
