@@ -62,7 +62,7 @@ def sentinel_acl(user: str, *rules: str) -> Alteration:
     """The rules of a user of the running Sentinel."""
     return Alteration(
         lambda host: host.sentinel("ACL", "SETUSER", user, *rules),
-        lambda host: users(host.sentinel("ACL", "LIST"))[user],
+        lambda host: users(host.sentinel("ACL", "LIST")).get(user),
     )
 
 
@@ -190,6 +190,18 @@ BATCHES: dict[str, list[Drift]] = {
             "other",
             r"users live \(.*\bdefault\b",
             acl("default", "on", "nopass", "~*", "+@all"),
+        ),
+        Drift(
+            "a user whom nobody knows",
+            "leader",
+            r"users live \(.*\bguest\b",
+            acl("guest", "on", "nopass", "~*", "+@all"),
+        ),
+        Drift(
+            "a user of a Sentinel whom nobody knows",
+            "replica",
+            r"Sentinel's user guest",
+            sentinel_acl("guest", "on", "nopass", "+@all"),
         ),
         Drift("another masterauth", "replica", r"live \(.*login to the leader", live("masterauth", "another")),
         Drift("an auth.conf that is deleted", "other", r"write \S*\d\.auth\.conf", deleted("auth.conf")),

@@ -106,6 +106,7 @@ DRIFT = {
     "a widened rule": (["ACL", "SETUSER", "default", "+@all"], ["USER default"]),
     "a second password": (["ACL", "SETUSER", "admin", ">another"], ["USER admin"]),
     "a user deleted": (["ACL", "DELUSER", "sentinel"], ["USER sentinel"]),
+    "a user whom nobody knows": (["ACL", "SETUSER", "guest", "on", "nopass", "+@all"], ["USER guest"]),
     "another login to the others": (
         ["SENTINEL", "CONFIG", "SET", "sentinel-pass", "another"],
         ["CONFIG sentinel-pass"],

@@ -106,6 +106,7 @@ DRIFT = {
     "a user switched off": (["ACL", "SETUSER", "replica", "off"], ["replica"]),
     "a user deleted": (["ACL", "DELUSER", "replica"], ["replica"]),
     "a user of another mode": (["ACL", "SETUSER", "sentinel", "on", ">x", "+@all"], ["sentinel"]),
+    "a user whom nobody knows": (["ACL", "SETUSER", "guest", "on", "nopass", "~*", "+@all"], ["guest"]),
     "another password of the roles": (["ACL", "SETUSER", "admin", ">another"], ["admin"]),
     "default switched on": (["ACL", "SETUSER", "default", "on", "nopass", "~*", "+@all"], ["default"]),
     "default with a password": (["CONFIG", "SET", "requirepass", "x"], ["default"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def state(redis: RedisClient) -> State:
 
 
 def set_users(redis: RedisClient, params: Mapping[str, Any]) -> None:
-    """Give a Sentinel its users and its login to the others. Raises OSError or RedisError.
+    """Give a Sentinel its users, these alone, and its login to the others. Raises OSError or RedisError.
 
     The trial server shows with the same commands what a running one is about to have.
     """
@@ -114,13 +114,17 @@ def set_users(redis: RedisClient, params: Mapping[str, Any]) -> None:
         if name == ADMIN:
             # The user who one is now may be about to lose everything.
             login(redis, ADMIN, password)
+    gone = [name for name in users(redis.command("ACL", "LIST")) if name not in own_users(params)]
+    if gone:
+        redis.command("ACL", "DELUSER", *gone)
     redis.command("SENTINEL", "CONFIG", "SET", "sentinel-user", "sentinel")
     redis.command("SENTINEL", "CONFIG", "SET", "sentinel-pass", params["passwords"]["sentinel"])
 
 
-def differences(had: State, wanted: State, names: Iterable[str]) -> list[str]:
+def differences(had: State, wanted: State) -> list[str]:
     """What a Sentinel's users and its login to the others differ in, as `told` has it."""
-    differs = [f"USER {name}" for name in sorted(names) if had.users.get(name) != wanted.users.get(name)]
+    names = sorted({*had.users, *wanted.users})
+    differs = [f"USER {name}" for name in names if had.users.get(name) != wanted.users.get(name)]
     return [*differs, *(f"CONFIG {name}" for name, value in wanted.to_others.items() if had.to_others[name] != value)]
 
 
@@ -175,7 +179,7 @@ def differing_users(
     if not trial:
         return []
     set_users(trial.redis, params)
-    return differences(state(redis), state(trial.redis), own_users(params))
+    return differences(state(redis), state(trial.redis))
 
 
 def sentinel(params: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -157,7 +157,8 @@ class Desired:
             redis.command("CONFIG", "SET", "requirepass", "")
             redis.command("ACL", "SETUSER", DEFAULT, "reset")
             redis.command("EXEC")
-        gone = [name for name in USERS if name in had.users and name not in passwords]
+        # Those of before, and whom somebody has made by hand.
+        gone = [name for name in had.users if name not in (DEFAULT, *passwords)]
         if gone and self.finish:
             redis.command("ACL", "DELUSER", *gone)
         return is_left or bool(gone and not self.finish)
@@ -171,7 +172,7 @@ class Desired:
         """What a server in the state ``had`` differs in from the state that it is about to be in."""
         differs = []
         # A server without users has the one password alone.
-        for name in (DEFAULT, *USERS) if had.users and about_to.users else ():
+        for name in dict.fromkeys((DEFAULT, *USERS, *had.users)) if had.users and about_to.users else ():
             is_kept = self._keeps_default(had) if name == DEFAULT else not self.finish
             if not (is_kept and name not in self.passwords) and had.users.get(name) != about_to.users.get(name):
                 differs.append(name)
