@@ -38,7 +38,7 @@ settings: tools ## Print the CACHES that the inventory would render, for a setti
 	@python ansible/ask.py settings $(ASKED)
 
 inventory: tools ## Write an inventory of your own: NAME=prod MODE=sentinel REDIS="10.0.0.1 10.0.0.2 10.0.0.3" APP=10.0.0.9
-	@python -m inventories.create $(GIVEN)
+	@PYTHONPATH=django_app python -m inventories.create $(GIVEN)
 
 plan: tools ## Say what a deployment would do to each host, and what that would cost
 	@python ansible/ask.py plan $(ASKED)

@@ -18,7 +18,7 @@ from deployment.checks.problems import NOTHING, Finding
 from deployment.checks.rendered import django_caches
 from deployment.checks.servers import is_host
 from deployment.clients import CLIENTS, DATABASES, DJANGO_FLOOR, UNABLE
-from deployment.model import Deployment, django_version
+from deployment.model import Deployment, Inventory, django_version
 from deployment.render.caches import CacheSettingsError
 from deployment.specs import defaults, is_whole
 from deployment.topology import redis_sentinels
@@ -49,6 +49,20 @@ def clients(deployment: Deployment) -> Iterator[Finding]:
             fix = f"write cache_client: {can[0]}, or" if can else "write"
             wrong = f"Django {version} has no client {client}, which needs {'.'.join(map(str, floor))} or later"
             yield Finding(host, "cache_client", client, wrong, f"{fix} a later django_app_django_version")
+
+
+def twice(inventory: Inventory) -> Iterator[Finding]:
+    """A machine has one service django_app, so that a second Django host there would replace the first."""
+    first: dict[tuple[str, str], str] = {}
+    for deployment in inventory.deployments:
+        for host in deployment.apps:
+            # Each directory of supervisor has one as well.
+            place = (deployment.machine(host), str(deployment.get(host, "service_dir")))
+            other = first.setdefault(place, host)
+            if other != host:
+                wrong = f"{other} is on the same machine, which can have one service django_app"
+                fix = "remove one of them, and write django_app_workers for more processes"
+                yield Finding(host, "", NOTHING, wrong, fix)
 
 
 def aliases(deployment: Deployment) -> Iterator[Finding]:
@@ -190,7 +204,7 @@ def settings(deployment: Deployment) -> Iterator[Finding]:
             wrong = "'*' takes requests for any name, which poisons links and caches"
             yield Finding(host, "django_app_allowed_hosts", list(hosts), wrong, "write the names of the site")
         for name in hosts if isinstance(hosts, (list, tuple)) else ():
-            if name != "*" and not (is_host(str(name).lstrip(".")) or _is_bracketed(str(name))):
+            if name != "*" and not _is_requested(str(name)):
                 wrong = f"{name!r} is no name that a request can have"
                 fix = "write names such as www.example.com or .example.com, without a scheme, a port and *"
                 yield Finding(host, "django_app_allowed_hosts", NOTHING, wrong, fix)
@@ -199,8 +213,11 @@ def settings(deployment: Deployment) -> Iterator[Finding]:
             yield Finding(host, "django_app_allowed_hosts", [], wrong, "write the names of the site")
 
 
-def _is_bracketed(name: str) -> bool:
-    return name.startswith("[") and name.endswith("]") and is_host(name[1:-1])
+def _is_requested(name: str) -> bool:
+    """Tell whether a request can be for a name; in one for an IPv6 address that is in brackets."""
+    if ":" in name:
+        return name.startswith("[") and name.endswith("]") and is_host(name[1:-1])
+    return is_host(name.lstrip("."))
 
 
 def _is_server(deployment: Deployment, host: str) -> bool:

@@ -43,6 +43,7 @@ RULES = (
     Rule("open-to-all", each(access.open_to_all), WARNING),
     Rule("needs-systemd", each(access.needs_systemd)),
     Rule("rights", each(servers.rights)),
+    Rule("django-twice", django.twice),
     Rule("client", each(django.clients)),
     Rule("alias", each(django.aliases)),
     Rule("alias-policy", each(django.alias_warnings), WARNING),

@@ -160,7 +160,8 @@ def places(inventory: Inventory) -> Iterator[Finding]:
                 if port <= 65535:
                     wrong = f"it leaves no port for the bus of the cluster, which is {BUS} above"
                     yield Finding(host, name, port, wrong, f"write {65535 - BUS} or less")
-            elif place in used:
+            elif place in used and not (above and used[place][2]):
+                # Where two nodes have one bus, they also have one port, which is said of that.
                 other, other_name, other_above = used[place]
                 bus = f" (the bus of a cluster is {BUS} above its port)" if above or other_above else ""
                 both = f"{other} and {host}" if other != host else f"{other_name} and {name}"
@@ -215,6 +216,12 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _is_everybodys(address: str) -> bool:
+    """Tell whether it is an address of no single machine, such as 0.0.0.0."""
+    found = ipaddress.ip_address(address.partition("%")[0]) if _is_address(address) else None
+    return found is not None and (found.is_unspecified or found.is_multicast)
+
+
 def same_address(deployment: Deployment) -> Iterator[Finding]:
     """Every server, and every Sentinel, is reached in a place of its own."""
     wanted = [(host, "redis_address", "redis_port", deployment.address(host)) for host in deployment.nodes]
@@ -225,10 +232,11 @@ def same_address(deployment: Deployment) -> Iterator[Finding]:
     for host, name, port_name, address in wanted:
         port = deployment.whole(host, port_name)
         if port is not None:
-            if (address, port) in used:
-                wrong = f"{used[address, port]} and {host} would both be reached there, port {port}"
+            other = used.setdefault((address, port), host)
+            # On one machine they would have one port, which another rule tells.
+            if deployment.machine(other) != deployment.machine(host):
+                wrong = f"{other} and {host} would both be reached there, port {port}"
                 yield Finding(host, name, address, wrong, "write each host's own address")
-            used.setdefault((address, port), host)
 
 
 def mode_not_said(deployment: Deployment) -> Iterator[Finding]:
@@ -240,21 +248,30 @@ def mode_not_said(deployment: Deployment) -> Iterator[Finding]:
 
 def addresses(deployment: Deployment) -> Iterator[Finding]:
     """Nobody else can reach a loopback address, and everybody must be able to write an address down."""
-    found = {host: deployment.address(host) for host in deployment.nodes}
-    for host, address in found.items():
-        name = "redis_address" if deployment.get(host, "redis_address") else "ansible_host"
+    servers = {(host, deployment.address(host)): "redis_address" for host in deployment.nodes}
+    for host in deployment.watching:
+        address = sentinel_address(host, deployment.variables[host])
+        servers.setdefault((host, address), "redis_sentinel_address")
+    # Django's hosts are reached by Ansible alone.
+    apps = {
+        (host, str(given)): "ansible_host"
+        for host in deployment.apps
+        if (given := deployment.get(host, "ansible_host"))
+    }
+    for (host, address), variable in {**apps, **servers}.items():
+        name = next((one for one in (variable, "redis_address") if deployment.get(host, one)), "ansible_host")
         if not is_host(address):
-            yield Finding(
-                host, name, address, "it is no host name and no address", "write one, without port and blanks"
-            )
-        elif address in ("0.0.0.0", "::", "*"):
+            fix = "write one such as 10.0.0.1, 2001:db8::1 or redis.example.com"
+            yield Finding(host, name, address, "it is no host name and no address", fix)
+        elif _is_everybodys(address):
             yield Finding(host, name, address, "nobody can reach this address", "write the one that the others reach")
-    local = [host for host, address in found.items() if is_loopback(address)]
-    if len(deployment.machines) > 1:
-        others = [host for host in deployment.nodes if host not in local]
+    machines = deployment.machines | {deployment.machine(host) for host in deployment.watching}
+    if len(machines) > 1:
+        others = [host for host, address in servers if not is_loopback(address)]
         wrong = f"{others[0]} would find itself there" if others else "other machines would find themselves there"
-        for host in local:
-            yield Finding(host, "redis_address", found[host], wrong, "set redis_address to one that they can reach")
+        for (host, address), variable in servers.items():
+            if is_loopback(address):
+                yield Finding(host, variable, address, wrong, f"set {variable} to one that they can reach")
 
 
 def sockets(deployment: Deployment) -> Iterator[Finding]:

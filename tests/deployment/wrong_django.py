@@ -11,6 +11,7 @@ from sample_inventories import (
     changed,
     given,
     options_of,
+    regrouped,
     standalone,
 )
 
@@ -32,6 +33,21 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         "settings",
         standalone(django_app_allowed_hosts=["https://www.example.com"]),
         ["'https://www.example.com'", "without a scheme"],
+    ),
+    "an address of IPv6 without brackets": (
+        "settings",
+        standalone(django_app_allowed_hosts=["2001:db8::1"]),
+        ["'2001:db8::1' is no name that a request can have"],
+    ),
+    "Django twice on a machine": (
+        "django-twice",
+        changed(
+            regrouped(standalone(), django_app=["app-1", "redis-1"]),
+            "app-1",
+            ansible_host="192.0.2.11",
+            django_app_port=8001,
+        ),
+        ["redis-1: app-1 is on the same machine", "remove one of them"],
     ),
     "a backend of another client": (
         "caches",

@@ -131,12 +131,41 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
     "an address with a port": (
         "address",
         changed(standalone(), "redis-1", redis_address="192.0.2.11:6379"),
-        ["redis_address = '192.0.2.11:6379'", "without port"],
+        ["redis_address = '192.0.2.11:6379'", "no host name", "such as 10.0.0.1"],
     ),
     "an address of four numbers": (
         "address",
         changed(standalone(), "redis-1", redis_address="192.0.2"),
         ["no address"],
+    ),
+    "an address of a group": (
+        "address",
+        changed(standalone(), "redis-1", redis_address="224.0.0.1"),
+        ["redis_address = '224.0.0.1'", "nobody can reach"],
+    ),
+    "a Sentinel that is no address": (
+        "address",
+        changed(given("sentinel", 3, 3), "redis-1", redis_sentinel_address="192.0.2.11:26379"),
+        ["redis-1: redis_sentinel_address = '192.0.2.11:26379'", "no host name and no address"],
+    ),
+    "a Sentinel at home": (
+        "address",
+        changed(given("sentinel", 2, 3), "redis-3", ansible_host="127.0.0.1"),
+        ["redis-3: redis_sentinel_address = '127.0.0.1'", "redis-1 would find itself there", "set redis_sentinel_addr"],
+    ),
+    "Sentinels that cannot reach a server at home": (
+        "address",
+        changed(
+            changed(given("sentinel", 1, 3), "redis-1", redis_address="127.0.0.1", ansible_connection="local"),
+            "app-1",
+            ansible_connection="local",
+        ),
+        ["redis-1: redis_address = '127.0.0.1'", "redis-2 would find itself there"],
+    ),
+    "a user of a Django host": (
+        "address",
+        changed(standalone(), "app-1", ansible_host="me@192.0.2.12"),
+        ["app-1: ansible_host = 'me@192.0.2.12'", "no host name"],
     ),
     "an address of everybody": ("address", changed(standalone(), "redis-1", redis_address="0.0.0.0"), ["nobody can"]),
     "a socket that Django cannot reach": (

@@ -21,6 +21,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from hypothesis import assume, given, settings
 
 from conftest import PROJECT
+from deployment.addresses import endpoint
 from deployment.checks.rendered import django_caches
 from deployment.checks.rules import inventory_problems
 from deployment.clients import CLIENTS, UNABLE
@@ -59,8 +60,8 @@ def _no_vault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wanted(*arguments: str) -> create.Wanted:
     """What the arguments ask for, which must be right."""
-    found, faults = create.read(arguments, Path("/nonexistent"))
-    assert faults == []
+    found = create.read(arguments)
+    assert list(create.refusals(found, Path("/nonexistent"))) == []
     return found
 
 
@@ -85,7 +86,7 @@ def loaded(asked: create.Wanted, main: str | None = None) -> Inventory:
     """The inventory as the check sees it, read from what would be written."""
     hosts, common = yaml.safe_load(create.hosts_yml(asked)), yaml.safe_load(main or create.main_yml(asked))
     vault = yaml.safe_load(create.vault_yml(asked))
-    for name in create.secrets_of(asked.mode):
+    for name in asked.secrets:
         assert common[name] == f"{{{{ vault_{name} }}}}"
         common[name] = vault.pop(f"vault_{name}")
     assert vault == {}
@@ -168,13 +169,14 @@ def test_the_first_leader_is_said() -> None:
 
 
 MACHINES = [*(f"10.0.0.{number}" for number in range(1, 9)), "db", "cache", "2001:db8::1", "on", "redis", "redis-1"]
-PLACES = st.builds(create.Place, st.sampled_from(MACHINES), st.sampled_from([None] * 6 + [6380, 8000, 16379, 26379]))
+PORTS = st.sampled_from([None] * 6 + [6380, 8000, 16379, 26379])
+PLACES = st.builds(lambda host, port: endpoint(host, port) if port else host, st.sampled_from(MACHINES), PORTS)
 # How many servers each mode can have.
 MOST = {"locmem": (0, 0), "standalone": (1, 1), "replication": (2, 4), "sentinel": (2, 5), "cluster": (6, 8)}
 
 
 def places(least: int, most: int) -> st.SearchStrategy[str]:
-    return st.lists(PLACES.map(str), min_size=least, max_size=most, unique=True).map(" ".join)
+    return st.lists(PLACES, min_size=least, max_size=most, unique=True).map(" ".join)
 
 
 @given(st.sampled_from(PAIRS), st.data())
@@ -182,9 +184,12 @@ def places(least: int, most: int) -> st.SearchStrategy[str]:
 def test_what_is_not_refused_passes_the_check(pair: tuple[str, str], data: st.DataObject) -> None:
     redis, apps = data.draw(places(*MOST[pair[0]])), data.draw(places(1, 3))
     sentinels = data.draw(places(3, 3) | st.just("")) if pair[0] == "sentinel" else ""
-    asked, faults = create.read(words(*pair, REDIS=redis, SENTINEL=sentinels, APP=apps), Path("/nonexistent"))
-    assume(not faults)
-    assert inventory_problems(loaded(asked)) == []
+    asked = create.read(words(*pair, REDIS=redis, SENTINEL=sentinels, APP=apps))
+    assume(not list(create.refusals(asked, Path("/nonexistent"))))
+    written = loaded(asked)
+    assert inventory_problems(written) == []
+    assert written.variables == asked.inventory.variables
+    assert written.groups.items() >= asked.inventory.groups.items()
 
 
 @EACH_MODE
@@ -203,9 +208,7 @@ def test_ansible_reads_what_is_written(
     password_file = config / "cachestack" / "vault_password"
     password = password_file.read_text("utf-8").strip()
     secrets = decrypted(folder / "prod/group_vars/all/vault.yml", password)
-    assert {name: len(value) for name, value in secrets.items()} == {
-        f"vault_{name}": length for name, length in create.secrets_of(mode).items()
-    }
+    assert set(secrets) == {f"vault_{name}" for name in wanted(*words(mode)).secrets}
     for value in (password, *secrets.values()):
         assert re.fullmatch(r"[A-Za-z0-9]{48,}", value)
         assert value not in said
