@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -183,3 +184,107 @@ def test_the_longest_scenario_starts_first() -> None:
     """The order on the command line does not matter."""
     order = [scenario.name for scenario in run.chosen(["locmem", "local", "replication"])]
     assert order == ["local", "replication", "locmem"]
+
+
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if run.Scenario(name).is_timed])
+def test_a_timed_scenario_runs_all_of_its_sequence(scenario: str) -> None:
+    """What is done beside the others and what is done alone are its sequence, which is that of `molecule test`."""
+    sequences = config(scenario)["scenario"]
+    alone = [action.replace("-", "_") for action in run.ALONE]
+    assert [*sequences["converge_sequence"], *alone] == sequences["test_sequence"]
+
+
+def test_a_quick_run_leaves_out_nothing_but_what_is_injected() -> None:
+    standard = yaml.safe_load((MOLECULE / "config.yml").read_text())["scenario"]["test_sequence"]
+    # Molecule's own action converge creates the containers.
+    assert ["create", *run.QUICK] == standard
+
+
+# The whole run, with a Molecule that only says how it went
+
+
+@pytest.fixture
+def molecule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
+    """What Molecule was told to do by a run that needs no container: scenario and action."""
+    told: list[tuple[str, ...]] = []
+
+    def ran(self: Any, scenario: Any, action: tuple[str, ...]) -> int:
+        told.append((scenario.name, action[0]))
+        step = run.Step(action[0], result="successful")
+        scenario.steps.append(step)
+        how: Callable[[Any, Any], int] = BROKEN.get(f"{scenario.name} {action[0]}", lambda *_: 0)
+        return how(scenario, step)
+
+    monkeypatch.setattr(run.Runner, "run_molecule", ran)
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=""))
+    monkeypatch.setattr(run, "wait_for_the_containers", lambda: (tmp_path / "lock").open("w"))
+    monkeypatch.setattr(run.os, "nice", lambda _: 0)
+    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(run, "PROJECT", tmp_path)
+    for name in SCENARIOS:
+        (tmp_path / f"{name}.log").touch()
+    monkeypatch.setattr(run.Path, "unlink", lambda *_, **__: None)
+    return told
+
+
+def failed(_scenario: Any, step: Any) -> int:
+    step.result = "failed"
+    return 1
+
+
+def missing(_scenario: Any, step: Any) -> int:
+    step.result = "missing"
+    return 0
+
+
+def leaking(scenario: Any, _step: Any) -> int:
+    secrets = run.PROJECT / "inventories" / scenario.name / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "redis_password.txt").write_text("opensesame" * 3)
+    scenario.log.write_text("opensesame" * 3)
+    return 0
+
+
+BROKEN: dict[str, Any] = {}
+
+
+def test_all_scenarios_pass(molecule: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([]) == 0
+    assert f"\n{len(SCENARIOS)} passed, 0 failed\n" in capsys.readouterr().out
+    timed = [name for name in SCENARIOS if run.Scenario(name).is_timed]
+    assert sorted(molecule) == sorted(
+        [*((name, "test") for name in SCENARIOS if name not in timed), *((name, "converge") for name in timed)]
+        + [(name, action) for name in timed for action in run.ALONE]
+    )
+    # Nothing runs beside what is timed.
+    assert {name for name, action in molecule[-len(timed) * len(run.ALONE) :]} == set(timed)
+
+
+@pytest.mark.parametrize(
+    ("where", "how", "said"),
+    [
+        ("locmem test", failed, "test failed"),
+        ("locmem test", missing, "test names a playbook that does not exist"),
+        ("locmem test", lambda *_: 2, "Molecule ended with exit code 2"),
+        ("locmem test", leaking, "the log shows redis_password.txt"),
+        ("sentinel converge", failed, "converge failed"),
+        ("sentinel side-effect", failed, "side-effect failed"),
+        ("sentinel verify", leaking, "the log shows redis_password.txt"),
+    ],
+)
+def test_one_scenario_that_fails_fails_the_run(
+    molecule: list[tuple[str, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    how: Any,
+    said: str,
+) -> None:
+    monkeypatch.setitem(BROKEN, where, how)
+    assert run.main([where.split()[0], "standalone"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(rf"^{where.split()[0]} +FAILED +\d+\n +{re.escape(said)}$", printed, re.M), printed
+    assert "\n1 passed, 1 failed\n" in printed
+    # What comes after a step that failed would prove nothing.
+    done = [action for name, action in molecule if name == where.split()[0]]
+    assert done[-1] == where.split()[1]
