@@ -1,7 +1,7 @@
 # Everything a user runs. `make` alone lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up preflight plan settings inventory secret status verify security renew_tls logs down reset drill test test-quick test-unit bench bench-deploy lint docs format tools dev
+.PHONY: help up preflight plan settings inventory secret status verify security renew_tls logs down reset drill test test-quick test-unit mutate bench bench-deploy lint docs format tools dev
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -93,6 +93,9 @@ test-unit: dev ## Run the unit tests, which need no Docker (SELECT='-m "not slow
 
 test-%: dev
 	python molecule/run.py $*
+
+mutate: dev ## Break the project on purpose in copies, and tell which careless changes no test notices (NAMES="...")
+	python -m mutate.run $(NAMES)
 
 bench-deploy: tools ## Measure what a deployment costs: from nothing, with nothing to do, make plan, make status
 	@python -m bench.deploy $(ARGS)
