@@ -133,6 +133,19 @@ class Changes:
         }
         return {name: hosts for name, hosts in found.items() if hosts}
 
+    @cached_property
+    def finish_waits_for(self) -> list[str]:
+        """The Django hosts that must have the new passwords before the servers of a cache refuse the former ones."""
+        states, deployed = self.states, self.steps.get(DJANGO, ())
+        return [
+            name
+            for cache in states.site.caches
+            if not set(cache.deployment.redis).isdisjoint(self.steps.get("finish", ()))
+            for name in cache.deployment.apps
+            # One that was not looked at was not compared, and may still have the former ones.
+            if name in deployed or name not in states.site.looked
+        ]
+
     def _first_nodes(self) -> list[str]:
         """The hosts that form the clusters."""
         return [cache.nodes[0]["name"] for cache in self.states.site.caches if cache.mode == "cluster" and cache.nodes]
