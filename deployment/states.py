@@ -368,8 +368,8 @@ class States:
     def _changes_authority(self, name: str) -> bool:
         """Whether a host is to trust another CA than it does; then neither side understands the other."""
         trusted = self.site.said(name, "probe").get("issued_by")
-        server = self.used.get(name)
-        return bool(trusted and server and server.tls and trusted != server.ca_digest)
+        host = self.used.get(name) or self.watching.get(name)
+        return bool(trusted and host and host.tls and trusted != host.ca_digest)
 
     def needs_install(self, name: str) -> bool:
         """Whether a host still lacks what its server is run with: its program, its user or its socket's group."""
