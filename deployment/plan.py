@@ -146,7 +146,7 @@ def _reloads(changes: Changes, host: str) -> bool:
     if not service.get("running"):
         return False
     read = any(changes.part(host, "django_app", name).get("changed") for name in READ_BY_DJANGO)
-    return bool(service.get("described") or service.get("stale") or read)
+    return bool(service.get("described") or service.get("stale") or read or changes.gets_another_ca(host))
 
 
 def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str:
@@ -363,7 +363,7 @@ def _of_sentinel(changes: Changes, sentinel: SentinelHost) -> Iterator[Step]:
             yield Step(host, "set", _told(command, told["was"]))
     order = changes.sentinel_restarts
     if host in order:
-        reasons = changes.restart_reasons(host, "sentinel")
+        reasons = changes.sentinel_restart_reasons(host)
         yield Step(host, "restart", f"restart the Sentinel{_position(host, order)} ({'; '.join(reasons)})")
     elif _is_rewritten(told) and not told.get("told"):
         yield Step(host, "write", "write the Sentinel's settings, with nothing to set on it")
@@ -395,7 +395,12 @@ def _of_exporter(changes: Changes, host: str) -> Iterator[Step]:
     if service and not service.get("running"):
         exporter = changes.states.exporters[host]
         yield Step(host, "start", f"start the exporter on {endpoint(exporter.exporter_bind, exporter.exporter_port)}")
-    elif reasons := _outdated(service):
+        return
+    reasons = _outdated(service)
+    # One that is issued only after the comparison.
+    if service and not reasons and host in changes.certificates and changes.states.changes_authority(host):
+        reasons = ["it gets another CA certificate"]
+    if reasons:
         yield Step(host, "restart", f"restart the exporter ({reasons[0]})")
 
 

@@ -343,7 +343,7 @@ class States:
 
     def changes_protocol(self, name: str) -> bool:
         """Whether a host's server or Sentinel is one of those that are stopped together, see decisions."""
-        if self._changes_authority(name):
+        if self.changes_authority(name):
             return True
         server, sentinel = self.used.get(name), self.watching.get(name)
         return bool(
@@ -356,16 +356,16 @@ class States:
         server = self.used.get(name)
         if server is None or "role" not in server.reply:
             return False
-        return self._changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
+        return self.changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
 
     def stops_sentinel(self, name: str) -> bool:
         """Whether a host's Sentinel is stopped before any is deployed."""
         sentinel = self.watching.get(name)
         if sentinel is None or not sentinel.sentinel_reply.get("running"):
             return False
-        return self._changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
+        return self.changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
 
-    def _changes_authority(self, name: str) -> bool:
+    def changes_authority(self, name: str) -> bool:
         """Whether a host is to trust another CA than it does; then neither side understands the other."""
         trusted = self.site.said(name, "probe").get("issued_by")
         host = self.used.get(name) or self.watching.get(name)

@@ -113,7 +113,10 @@ class ExporterHost(RedisHost):
         return {"bind": [self.exporter_bind], "port": self.exporter_port, "manager": manager}
 
     def exporter_parts(self, issued: Issued | None) -> list[Part]:
-        """Everything, in the order in which it is applied. ``issued`` is None where the user brings own files."""
+        """Everything, in the order in which it is applied.
+
+        ``issued`` is None where the user brings own files, or where the certificate is still to be issued.
+        """
         attributes = {"owner": "root", "group": self.exporter_user, "mode": "0640"}
         passwords = json.dumps(dict.fromkeys(self._servers(), self.login[1]))
         parts = [

@@ -259,6 +259,8 @@ def is_there(states: States, name: str, section: str) -> bool:
     if section == "cluster":
         return bool(redis.get("cluster"))
     runs = "role" in redis or redis.get("error") == "timed out"
+    if section == "certificate":
+        return runs or bool(sentinel.get("running"))
     return section == "firewall" or (runs and not section.startswith("retired"))
 
 

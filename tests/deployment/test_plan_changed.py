@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders import Changed, Values, compared, facts, follows, issued, plan, running, site, with_ca
+from builders import Changed, Values, compared, facts, follows, issued, plan, running, site, watches, with_ca
 from deployment.site import Site
 from deployment.states import States
 
@@ -374,6 +374,45 @@ def test_a_certificate_that_somebody_changed_on_a_host(ca: dict[str, Any]) -> No
     assert plan(one)["changes"] is False
     changes = {("redis-2", "certificate", "file /etc/redis/redis-6379.crt"): {"differs": ["content"]}}
     assert plan(one, changes)["text"].splitlines() == ["redis-2  give it a new certificate", *LIVE]
+
+
+def test_new_certificates_of_sentinels(ca: dict[str, Any]) -> None:
+    names = ["redis-1", "redis-2", "redis-3", "sentinel-1"]
+    answers = {**running("sentinel", tls=True), "sentinel-1": {"sentinel": watches("redis-1", tls=True)}}
+    one = site("sentinel", sentinels=names, said=answers, **ca)
+    issued(States(one))
+    assert plan(one)["changes"] is False
+    for name in ("redis-2", "sentinel-1"):
+        (Path(ca["redis_tls_authority_dir"]) / f"{name}.crt").unlink()
+    found = plan(one)
+    assert found["text"].splitlines() == [
+        "redis-2     give it a new certificate",
+        "redis-2     restart the Sentinel, first (it gets a new certificate)",
+        "sentinel-1  give it a new certificate",
+        "sentinel-1  restart the Sentinel, last (it gets a new certificate)",
+        "cost: 0 restarts, 2 restarts of Sentinels",
+    ]
+    assert found["cost"]["sentinel_restarts"] == ["redis-2", "sentinel-1"]
+
+
+def test_another_ca(ca: dict[str, Any]) -> None:
+    """It is made only after the comparison, and all that trust the former one get it in the same run."""
+    answers = running("standalone", tls=True)
+    answers["redis-1"]["probe"] = {"issued_by": "the former one"}
+    one = site("standalone", said=answers, redis_exporter_enabled=True, **ca)
+    assert plan(one)["text"].splitlines() == [
+        "redis-1  give it a new certificate",
+        "redis-1  stop with all others, and start again (TLS changes)",
+        "redis-1  restart the exporter (it gets another CA certificate)",
+        "app-1    reload Django",
+        "cost: 1 server stopped together: the cache is away until they run again, 0 restarts, Django reloads once",
+    ]
+    # A new certificate of the same CA is nothing that the exporter and Django read.
+    issued(States(one))
+    answers["redis-1"]["probe"] = {"issued_by": States(one).used["redis-1"].ca_digest}
+    (Path(ca["redis_tls_authority_dir"]) / "redis-1.crt").unlink()
+    same = site("standalone", said=answers, redis_exporter_enabled=True, **ca)
+    assert plan(same)["text"].splitlines() == ["redis-1  give it a new certificate", *LIVE]
 
 
 # A cluster that cannot be asked, and more servers than there are words for
