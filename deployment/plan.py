@@ -268,12 +268,13 @@ def _of_role(changes: Changes, server: RedisHost) -> Iterator[Step]:
         return
     is_told = not decisions.keeps_role(server.cache.mode, server.reply)
     follows = (reply.get("leader_address"), reply.get("leader_port"))
+    followed = endpoint(*map(str, follows))
     if is_told and host == leader["name"] and reply["role"] != "leader":
-        yield Step(host, "follow", f"lead (followed {follows[0]}:{follows[1]})")
+        yield Step(host, "follow", f"lead (followed {followed})")
     elif is_told and host != leader["name"] and reply["role"] != "replica":
         yield Step(host, "follow", f"follow {leader['name']} (led, and loses the data that it has)")
     elif is_told and host != leader["name"] and follows != (leader["address"], leader["port"]):
-        yield Step(host, "follow", f"follow {leader['name']} (followed {follows[0]}:{follows[1]})")
+        yield Step(host, "follow", f"follow {leader['name']} (followed {followed})")
     elif topology.get("changed"):
         what = "leads" if reply["role"] == "leader" else f"follows {leader['name']}"
         yield Step(host, "write", f"write down that it {what}")
@@ -376,7 +377,7 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
     if command[0] == "REMOVE":
         return f"have the Sentinel no longer watch {command[1]}"
     if command[0] == "MONITOR":
-        return f"have the Sentinel watch {command[2]}:{command[3]} as {command[1]}"
+        return f"have the Sentinel watch {endpoint(command[2], command[3])} as {command[1]}"
     if command[0] == "USER":
         return f"correct the Sentinel's user {command[1]} live"
     if command[0] == "CONFIG":

@@ -220,6 +220,27 @@ CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
         {("redis-2", "redis", "topology"): {}},
         ["redis-2  follow redis-1 (followed 10.0.0.3:6379)", *LIVE],
     ),
+    "a replica of a server with an IPv6 address": (
+        redis("replication", "redis-2", {**follows("redis-3"), "leader_address": "2001:db8::3"}),
+        {("redis-2", "redis", "topology"): {}},
+        ["redis-2  follow redis-1 (followed [2001:db8::3]:6379)", *LIVE],
+    ),
+    "a leader that followed a server with an IPv6 address": (
+        redis("standalone", "redis-1", {"error": "timed out", "installed": True}),
+        {
+            ("redis-1", "redis", "topology"): {
+                "role": "replica",
+                "leader_address": "2001:db8::2",
+                "leader_port": 6379,
+            }
+        },
+        ["redis-1  lead (followed [2001:db8::2]:6379)", *LIVE],
+    ),
+    "a leader with an IPv6 address for a Sentinel": (
+        SENTINEL,
+        {("redis-1", "sentinel", "sentinel"): {"told": ["MONITOR shop 2001:db8::1 6379 2"]}},
+        ["redis-1  have the Sentinel watch [2001:db8::1]:6379 as shop", *LIVE],
+    ),
     "a replica that does not remember whom it follows": (
         REPLICATION,
         {("redis-2", "redis", "topology"): {}},
