@@ -197,7 +197,7 @@ def found(part: Part) -> Values:
         "sentinel_agrees": {"running": True, "gone": [], "strangers": []},
         "service": {"running": True, "enabled": True, "stale": False, "newer": [], "described": False, "differs": []},
         "topology": {},
-        "users": {"is_new": False, "unfinished": False, "users": [], "differs": []},
+        "users": {"is_new": False, "users": [], "differs": []},
         "volatile": {"differs": []},
     }
     path = part.get("path") or part.get("unit_path")
