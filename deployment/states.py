@@ -80,7 +80,7 @@ class States:
         names = {node["name"] for cache in self.site.caches for node in cache.nodes}
         return {name: server for name, server in self.servers.items() if name in names}
 
-    @property
+    @cached_property
     def _checked(self) -> set[str]:
         """The hosts whose server is checked: before they were looked at, all of which the mode may use one."""
         asked = {name for cache in self.site.caches for name in cache.deployment.nodes if name not in self.site.looked}
@@ -106,7 +106,7 @@ class States:
         """The Django hosts."""
         return {name: DjangoHost(cache, name) for cache in self.site.caches for name in cache.deployment.apps}
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """All hosts, each once."""
         return hosts_of(self.site.groups)
@@ -241,17 +241,19 @@ class States:
             found["django_app"] = self.apps[name].parts(self.issued_ca(self.apps[name]))
         return found
 
+    @cached_property
+    def _firewalls(self) -> dict[str, list[dict[str, Any]]]:
+        """The ports of each machine's firewall, see deployment.render.firewall."""
+        return firewall_rules(self.known, self.site.groups)
+
     def _firewall_parts(self, name: str) -> Iterator[tuple[str, list[Part]]]:
-        enabled = [host for host in self.names if self.site.values[host].get("firewall_enabled")]
         is_there = FIREWALL in (self.site.said(name, "probe").get("units") or ())
-        if not enabled and not is_there:
+        # Only a host with the one or the other can be the one that keeps its machine's.
+        if not is_there and not self.site.values[name].get("firewall_enabled"):
             return
-        rules = firewall_rules(self.known, self.site.groups, name)
-        if rules["keeper"] != name:
-            return
-        if rules["ports"]:
-            yield "firewall", firewall.parts(rules["ports"])
-        elif is_there:
+        if ports := self._firewalls.get(name):
+            yield "firewall", firewall.parts(ports)
+        elif is_there and name in self._firewalls:
             yield "firewall", firewall.retired_parts()
 
     def _redis_parts(self, name: str, as_it_speaks: bool) -> Iterator[tuple[str, list[Part]]]:
