@@ -64,8 +64,20 @@ class Changes:
         return [
             name
             for name in self.states.watching
-            if name not in self.sentinel_stops and self.restart_reasons(name, "sentinel")
+            if name not in self.sentinel_stops and self.sentinel_restart_reasons(name)
         ]
+
+    def sentinel_restart_reasons(self, name: str) -> list[str]:
+        """Why a Sentinel must be restarted; empty where it need not."""
+        reasons = self.restart_reasons(name, "sentinel")
+        # It cannot read that again, and the comparison has only seen the former one.
+        if name in self.certificates and self.part(name, "sentinel", "service").get("running"):
+            reasons.append("it gets a new certificate")
+        return reasons
+
+    def gets_another_ca(self, app: str) -> bool:
+        """Whether a Django host gets another CA certificate, which may still have to be issued."""
+        return any(self.states.changes_authority(node["name"]) for node in self.states.apps[app].issued_nodes)
 
     @property
     def forgets(self) -> bool:
@@ -119,7 +131,12 @@ class Changes:
             "restart_replica": [name for name in self.restarts if not self.leads(name)],
             "restart_leader": [name for name in self.restarts if self.leads(name)],
             "agreement": list(states.watching) if moved else [],
-            "exporter": changed["exporter"],
+            # A new certificate may be of another CA, of which the exporter has a copy.
+            "exporter": [
+                name
+                for name in states.used
+                if name in changed["exporter"] or (name in self.certificates and states.exporters[name].enabled)
+            ],
             "cluster": [name for name in self._first_nodes() if name in changed["cluster"] or moved],
             "django_app": apps,
             # Those that ran before take the former passwords until Django has the new ones.
@@ -132,6 +149,19 @@ class Changes:
             "retire_redis": changed["retired"],
         }
         return {name: hosts for name, hosts in found.items() if hosts}
+
+    @cached_property
+    def finish_waits_for(self) -> list[str]:
+        """The Django hosts that must have the new passwords before the servers of a cache refuse the former ones."""
+        states, deployed = self.states, self.steps.get(DJANGO, ())
+        return [
+            name
+            for cache in states.site.caches
+            if not set(cache.deployment.redis).isdisjoint(self.steps.get("finish", ()))
+            for name in cache.deployment.apps
+            # One that was not looked at was not compared, and may still have the former ones.
+            if name in deployed or name not in states.site.looked
+        ]
 
     def _first_nodes(self) -> list[str]:
         """The hosts that form the clusters."""

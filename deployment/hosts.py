@@ -154,7 +154,7 @@ def host_questions(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
         "package": server.get("package") or "",
         "data_dir": redis.get("data_dir") or None,
         "certificate": _certificate(own, redis),
-        "issued_ca_file": redis["tls"]["ca_file"] if _is_issued(redis) else None,
+        "issued_ca_file": server["tls"]["ca_file"] if _is_issued(server) else None,
         "ca_file": None if app.get("ca_issued") else app.get("ca_file") or None,
     }
 
@@ -168,9 +168,9 @@ def _certificate(own: Mapping[str, Any], redis: Mapping[str, Any]) -> dict[str, 
     return {**certificate, "key_password": str(own["redis_config"][KEY_PASSWORD]) if redis["tls"]["is_locked"] else ""}
 
 
-def _is_issued(redis: Mapping[str, Any]) -> bool:
-    """Whether the server's certificate is one of the bundle's authority."""
-    return bool((redis.get("tls") or {}).get("names"))
+def _is_issued(server: Mapping[str, Any]) -> bool:
+    """Whether the certificate of a server or a Sentinel is one of the bundle's authority."""
+    return bool((server.get("tls") or {}).get("names"))
 
 
 def _target(node: Mapping[str, Any], variable: str, above: int = 0, **more: Any) -> dict[str, Any]:

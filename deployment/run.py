@@ -78,7 +78,8 @@ def plan(site: Site, compared: Mapping[str, Any]) -> dict[str, Any]:
     """What would be done: the ``plan``, and what the playbooks need to do it.
 
     ``steps`` has the hosts that have something to do in each step, and ``groups`` the same by host; ``install`` by host
-    what its tasks need; ``forgets`` is whether a Sentinel is to forget somebody.
+    what its tasks need; ``forgets`` is whether a Sentinel is to forget somebody; ``finish_waits_for`` are the Django
+    hosts without whose deployment former passwords stay valid.
     """
     changes = Changes(States(site), compared)
     return {
@@ -87,6 +88,7 @@ def plan(site: Site, compared: Mapping[str, Any]) -> dict[str, Any]:
         "steps": changes.steps,
         "install": {name: changes.states.install(name) for name in changes.steps.get("install", ())},
         "forgets": changes.forgets,
+        "finish_waits_for": changes.finish_waits_for,
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployment import decisions
 from deployment.desired import firewall
 from deployment.desired.django import DjangoHost
+from deployment.desired.exporter import PROGRAM as EXPORTER_PROGRAM
 from deployment.desired.exporter import ExporterHost
 from deployment.desired.parts import Part, arguments, sections
 from deployment.desired.redis import RedisHost
@@ -80,7 +81,7 @@ class States:
         names = {node["name"] for cache in self.site.caches for node in cache.nodes}
         return {name: server for name, server in self.servers.items() if name in names}
 
-    @property
+    @cached_property
     def _checked(self) -> set[str]:
         """The hosts whose server is checked: before they were looked at, all of which the mode may use one."""
         asked = {name for cache in self.site.caches for name in cache.deployment.nodes if name not in self.site.looked}
@@ -106,7 +107,7 @@ class States:
         """The Django hosts."""
         return {name: DjangoHost(cache, name) for cache in self.site.caches for name in cache.deployment.apps}
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """All hosts, each once."""
         return hosts_of(self.site.groups)
@@ -177,10 +178,20 @@ class States:
         if name in self.sentinels:
             sentinel = self.sentinels[name]
             units.append(sentinel.manager.unit_path(sentinel.sentinel_service))
+        return {**probe, "units": units, **self._installed(name)}
+
+    def _installed(self, name: str) -> dict[str, list[str]]:
+        """What tasks create or install on a host beside the program of Redis: users, groups and programs."""
         host = self.servers.get(name) or self.sentinels.get(name)
-        users = [host.user] if host and host.user and host.text("redis_server_bin") else []
-        groups = [host.socket_group] if host and host.socket_group else []
-        return {**probe, "units": units, "users": users, "groups": groups}
+        users = [host.user] if host and host.text("redis_server_bin") else []
+        groups = [host.socket_group] if host else []
+        files = [firewall.PROGRAM] if self.site.values[name].get("firewall_enabled") else []
+        if name in self._checked and self.exporters[name].enabled:
+            users.append(self.exporters[name].exporter_user)
+            files.append(EXPORTER_PROGRAM)
+        if name in self.apps:
+            users.append(self.apps[name].user)
+        return {"users": [one for one in users if one], "groups": [one for one in groups if one], "files": files}
 
     def has_unit(self, name: str, service: str) -> bool:
         """Whether a service is described on a host, of whatever run."""
@@ -241,17 +252,19 @@ class States:
             found["django_app"] = self.apps[name].parts(self.issued_ca(self.apps[name]))
         return found
 
+    @cached_property
+    def _firewalls(self) -> dict[str, list[dict[str, Any]]]:
+        """The ports of each machine's firewall, see deployment.render.firewall."""
+        return firewall_rules(self.known, self.site.groups)
+
     def _firewall_parts(self, name: str) -> Iterator[tuple[str, list[Part]]]:
-        enabled = [host for host in self.names if self.site.values[host].get("firewall_enabled")]
         is_there = FIREWALL in (self.site.said(name, "probe").get("units") or ())
-        if not enabled and not is_there:
+        # Only a host with the one or the other can be the one that keeps its machine's.
+        if not is_there and not self.site.values[name].get("firewall_enabled"):
             return
-        rules = firewall_rules(self.known, self.site.groups, name)
-        if rules["keeper"] != name:
-            return
-        if rules["ports"]:
-            yield "firewall", firewall.parts(rules["ports"])
-        elif is_there:
+        if ports := self._firewalls.get(name):
+            yield "firewall", firewall.parts(ports)
+        elif is_there and name in self._firewalls:
             yield "firewall", firewall.retired_parts()
 
     def _redis_parts(self, name: str, as_it_speaks: bool) -> Iterator[tuple[str, list[Part]]]:
@@ -343,7 +356,7 @@ class States:
 
     def changes_protocol(self, name: str) -> bool:
         """Whether a host's server or Sentinel is one of those that are stopped together, see decisions."""
-        if self._changes_authority(name):
+        if self.changes_authority(name):
             return True
         server, sentinel = self.used.get(name), self.watching.get(name)
         return bool(
@@ -356,27 +369,38 @@ class States:
         server = self.used.get(name)
         if server is None or "role" not in server.reply:
             return False
-        return self._changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
+        return self.changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
 
     def stops_sentinel(self, name: str) -> bool:
         """Whether a host's Sentinel is stopped before any is deployed."""
         sentinel = self.watching.get(name)
         if sentinel is None or not sentinel.sentinel_reply.get("running"):
             return False
-        return self._changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
+        return self.changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
 
-    def _changes_authority(self, name: str) -> bool:
+    def changes_authority(self, name: str) -> bool:
         """Whether a host is to trust another CA than it does; then neither side understands the other."""
         trusted = self.site.said(name, "probe").get("issued_by")
-        server = self.used.get(name)
-        return bool(trusted and server and server.tls and trusted != server.ca_digest)
+        host = self.used.get(name) or self.watching.get(name)
+        return bool(trusted and host and host.tls and trusted != host.ca_digest)
 
     def needs_install(self, name: str) -> bool:
         """Whether a host still lacks what its server is run with: its program, its user or its socket's group."""
         host = self.used.get(name) or self.watching.get(name)
         if host is None:
             return False
-        return self._lacks_program(host) or bool(self.site.said(name, "probe").get("missing"))
+        return self._lacks_program(host) or bool(self._new_user(host) or self._new_group(host))
+
+    def lacks(self, name: str, what: str) -> bool:
+        """Whether a host does not have a user, a group or a program for which it was asked."""
+        return what in (self.site.said(name, "probe").get("missing") or ())
+
+    def _new_user(self, host: RedisHost) -> str:
+        # A package makes its own user.
+        return host.user if self.lacks(host.name, host.user) and not host.installs_package else ""
+
+    def _new_group(self, host: RedisHost) -> str:
+        return host.socket_group if self.lacks(host.name, host.socket_group) else ""
 
     def _lacks_program(self, host: RedisHost) -> bool:
         if host.text("redis_server_bin"):
@@ -390,17 +414,16 @@ class States:
     def install(self, name: str) -> dict[str, Any]:
         """What the tasks that install a host's server need."""
         host = self.used.get(name) or self.watching[name]
-        lacks_program, missing = self._lacks_program(host), host.said("probe").get("missing") or ()
+        lacks_program = self._lacks_program(host)
         program = [{"name": "install", "parts": [{"part": "program", **host.program_question}]}]
         neighbours = {one for one in [*self.used, *self.watching] if self._is_neighbour(host, one)}
         return {
             "package": host.engine.package if lacks_program and host.installs_package else "",
             "unit": host.engine.unit,
             "state": {"sections": program} if lacks_program and not host.installs_package else {},
-            # A package makes its own user.
-            "user": host.user if host.user in missing and not host.installs_package else "",
+            "user": self._new_user(host),
             "home": host.text("redis_data_dir"),
-            "socket_group": host.socket_group if host.socket_group in missing else "",
+            "socket_group": self._new_group(host),
             # Hosts of one machine would be in each other's way. 0 is no limit.
             "at_once": 1 if len(neighbours) > 1 else 0,
         }

@@ -194,7 +194,7 @@ def certificates(hosts: Hosts) -> Iterator[Finding]:
 def authority(hosts: Hosts) -> Iterator[Finding]:
     """A control machine without the folder of the authority would make another one, and cut all hosts off."""
     for host in hosts:
-        tls, trusted = host.redis.get("tls") or {}, host.probe.get("issued_by")
+        tls, trusted = (host.redis or host.sentinel).get("tls") or {}, host.probe.get("issued_by")
         if trusted and tls.get("names") and trusted != tls["authority"] and not tls["may_replace"]:
             there = "another one" if tls["authority"] else "none"
             yield Finding(

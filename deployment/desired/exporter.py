@@ -14,6 +14,7 @@ from deployment.desired.tls import Issued
 from deployment.render.service import Service
 
 PACKAGE = "prometheus-redis-exporter"
+PROGRAM = f"/usr/bin/{PACKAGE}"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -100,7 +101,7 @@ class ExporterHost(RedisHost):
         return Service(
             name=self.exporter_service,
             description=f"Prometheus exporter for Redis on port {self.port}",
-            command=f"/usr/bin/{PACKAGE} {' '.join(filter(None, arguments))}",
+            command=f"{PROGRAM} {' '.join(filter(None, arguments))}",
             user=self.exporter_user,
             group=self.exporter_user,
             open_files=self.number("service_open_files"),
@@ -113,7 +114,10 @@ class ExporterHost(RedisHost):
         return {"bind": [self.exporter_bind], "port": self.exporter_port, "manager": manager}
 
     def exporter_parts(self, issued: Issued | None) -> list[Part]:
-        """Everything, in the order in which it is applied. ``issued`` is None where the user brings own files."""
+        """Everything, in the order in which it is applied.
+
+        ``issued`` is None where the user brings own files, or where the certificate is still to be issued.
+        """
         attributes = {"owner": "root", "group": self.exporter_user, "mode": "0640"}
         passwords = json.dumps(dict.fromkeys(self._servers(), self.login[1]))
         parts = [

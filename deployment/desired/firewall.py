@@ -12,6 +12,7 @@ from deployment.render.templates import render
 NAME = "cachestack-firewall"
 UNIT = f"/etc/systemd/system/{NAME}.service"
 RULES = f"/etc/{NAME}.nft"
+PACKAGE, PROGRAM = "nftables", "/usr/sbin/nft"
 # Debian's own service empties the ruleset whenever it starts and reloads.
 DROP_IN = f"/etc/systemd/system/nftables.service.d/{NAME}.conf"
 ROOT = {"owner": "root", "group": "root", "mode": "0644"}
@@ -24,7 +25,7 @@ def parts(ports: Sequence[Mapping[str, Any]]) -> list[Part]:
             RULES,
             render("firewall", "rules.nft.j2", ports=ports),
             **ROOT,
-            validate=["/usr/sbin/nft", "-c", "-f", "%s"],
+            validate=[PROGRAM, "-c", "-f", "%s"],
         ),
         file(UNIT, render("firewall", "unit.service.j2", rules=RULES), **ROOT),
         directory(DROP_IN.rpartition("/")[0], "root", "root", "0755"),

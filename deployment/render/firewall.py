@@ -42,34 +42,38 @@ class Port:
         }
 
 
-def firewall_rules(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]], name: str) -> dict[str, Any]:
-    """What the firewall of the machine of the host ``name`` lets in.
+def firewall_rules(hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    """What the firewall of each machine lets in, by the one of the machine's hosts that keeps it.
 
-    A dict with ``keeper``, the one of the machine's hosts that keeps it, and ``ports``: those on which hosts with
-    ``firewall_enabled`` listen beyond loopback, by number, each a dict with ``port``, ``name`` (what listens),
-    ``ipv4`` and ``ipv6`` (who may reach it beside the machine itself: sorted networks that do not overlap). Everybody
-    is named who needs the port by what the roles want of the hosts, and who is in the host's variables.
+    That is the ports on which hosts with ``firewall_enabled`` listen beyond loopback, by number, each a dict with
+    ``port``, ``name`` (what listens), ``ipv4`` and ``ipv6`` (who may reach it beside the machine itself: sorted
+    networks that do not overlap). Everybody is named who needs the port by what the roles want of the hosts, and who is
+    in the host's variables.
 
     Raises FirewallError where a host of the groups was not looked at in this run, so that its addresses are not known,
     or where a variable has what is no address and no network.
     """
-    hosts = {host: _host(host, hostvars[host]) for host in hosts_of(groups)}
-    enabled = [host for host in hosts if hostvars[host].get("firewall_enabled")]
+    hosts = {name: _host(name, hostvars[name]) for name in hosts_of(groups)}
+    enabled = [name for name in hosts if hostvars[name].get("firewall_enabled")]
     # They would be locked out.
-    unseen = [host for host in hosts if "ansible_facts" not in hostvars[host]]
+    unseen = [name for name in hosts if "ansible_facts" not in hostvars[name]]
     if enabled and unseen:
         raise FirewallError(
             f"{', '.join(unseen)}: not looked at in this run, so nobody knows the addresses to let in. "
             f"Add it to --limit, and take a host that is lost out of the inventory."
         )
-    machine = [host for host in hosts.values() if _machine(host) == _machine(hosts[name])]
-    ports: dict[int, Port] = {}
-    for host in machine:
-        if host.name in enabled:
+    machines: dict[tuple[str, ...], list[Host]] = {}
+    for host in hosts.values():
+        machines.setdefault(_machine(host), []).append(host)
+    found = {}
+    for machine in machines.values():
+        keepers = [host for host in machine if host.name in enabled]
+        ports: dict[int, Port] = {}
+        for host in keepers:
             _open(ports, host, hosts, hostvars)
-    # The others may not even run the role.
-    keeper = next((host.name for host in machine if host.name in enabled), machine[0].name)
-    return {"keeper": keeper, "ports": [ports[number].rendered() for number in sorted(ports)]}
+        # The others may not even run the role.
+        found[(keepers or machine)[0].name] = [ports[number].rendered() for number in sorted(ports)]
+    return found
 
 
 def _host(name: str, variables: Mapping[str, Any]) -> Host:

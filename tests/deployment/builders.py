@@ -197,7 +197,7 @@ def found(part: Part) -> Values:
         "sentinel_agrees": {"running": True, "gone": [], "strangers": []},
         "service": {"running": True, "enabled": True, "stale": False, "newer": [], "described": False, "differs": []},
         "topology": {},
-        "users": {"is_new": False, "unfinished": False, "users": [], "differs": []},
+        "users": {"is_new": False, "users": [], "differs": []},
         "volatile": {"differs": []},
     }
     path = part.get("path") or part.get("unit_path")
@@ -259,6 +259,8 @@ def is_there(states: States, name: str, section: str) -> bool:
     if section == "cluster":
         return bool(redis.get("cluster"))
     runs = "role" in redis or redis.get("error") == "timed out"
+    if section == "certificate":
+        return runs or bool(sentinel.get("running"))
     return section == "firewall" or (runs and not section.startswith("retired"))
 
 

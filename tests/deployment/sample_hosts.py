@@ -215,15 +215,26 @@ def tls(*faults: tuple[str, str, str], names: tuple[str, ...] = ("redis-1",), da
 FIREWALLED = put("redis-1/host_probed/units", [FIREWALL])
 
 
+# TLS with a certificate that the bundle's authority makes.
+ISSUED: dict[str, Any] = {
+    **TLS,
+    "names": ["10.0.0.1", "redis-1"],
+    "authority": "",
+    "authority_dir": "/prod/secrets/tls",
+    "may_replace": False,
+}
+
+
 def issued(hostvars: Hostvars) -> None:
-    """TLS with a certificate that the bundle's authority makes."""
-    hostvars["redis-1"]["redis_wanted"]["tls"] = {
-        **TLS,
-        "names": ["10.0.0.1", "redis-1"],
-        "authority": "",
-        "authority_dir": "/prod/secrets/tls",
-        "may_replace": False,
-    }
+    """A server with such a certificate."""
+    hostvars["redis-1"]["redis_wanted"]["tls"] = dict(ISSUED)
+
+
+def sentinel_alone(name: str) -> Change:
+    """A host with a Sentinel and without a server."""
+    listens = {"bind": [place(name)["address"]], "port": 26379, "manager": Manager("systemd").reference("sentinel")}
+    wanted = {"hosts": [], "sentinels": [], "by_name": False, "floor": "5.0", "tls": {}, **listens}
+    return together(put(f"{name}/redis_wanted", {}), put(f"{name}/redis_sentinel_wanted", wanted))
 
 
 def constraints(folder: Path, text: str) -> Change:

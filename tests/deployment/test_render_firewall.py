@@ -55,9 +55,9 @@ def hostvars() -> Hostvars:
 
 
 def sources(hostvars: Hostvars, name: str, groups: Groups = GROUPS_OF_SENTINEL) -> dict[int, list[str]]:
-    """Who may reach each port of a host's machine."""
-    rules = firewall_rules(hostvars, groups, name)
-    return {one["port"]: [*one["ipv4"], *one["ipv6"]] for one in rules["ports"]}
+    """Who may reach each port of the machine whose firewall a host keeps."""
+    ports = firewall_rules(hostvars, groups)[name]
+    return {one["port"]: [*one["ipv4"], *one["ipv6"]] for one in ports}
 
 
 def test_who_needs_a_port_may_reach_it(hostvars: Hostvars) -> None:
@@ -136,13 +136,12 @@ def test_the_hosts_of_one_machine_have_one_firewall() -> None:
     hostvars |= {"unused-1": {"ansible_facts": facts(1), "redis_sentinel_reply": {}}, "app-1": app(5, names)}
     hostvars["redis-2"]["firewall_enabled"] = True
     groups = {"redis": names, "redis_sentinel": ["unused-1"], "django_app": ["app-1"]}
-    for name in (*names, "unused-1"):
-        assert firewall_rules(hostvars, groups, name)["keeper"] == "redis-2"
-        assert sources(hostvars, name, groups) == {6378: ["192.0.2.5/32"]}
+    assert list(firewall_rules(hostvars, groups)) == ["redis-2", "app-1"]
+    assert sources(hostvars, "redis-2", groups) == {6378: ["192.0.2.5/32"]}
 
 
 def test_a_rule_says_what_it_is_for(hostvars: Hostvars) -> None:
-    assert [one["name"] for one in firewall_rules(hostvars, GROUPS_OF_SENTINEL, "redis-1")["ports"]] == [
+    assert [one["name"] for one in firewall_rules(hostvars, GROUPS_OF_SENTINEL)["redis-1"]] == [
         "Redis of redis-1",
         "the Sentinel of redis-1",
     ]
@@ -152,14 +151,13 @@ def test_a_rule_says_what_it_is_for(hostvars: Hostvars) -> None:
 def test_a_host_that_was_not_looked_at_is_an_error(hostvars: Hostvars, name: str) -> None:
     del hostvars[name]["ansible_facts"]
     with pytest.raises(FirewallError, match=f"{name}: not looked at .* --limit"):
-        firewall_rules(hostvars, GROUPS_OF_SENTINEL, "redis-1")
+        firewall_rules(hostvars, GROUPS_OF_SENTINEL)
 
 
 def test_without_a_firewall_any_part_of_the_hosts_will_do(hostvars: Hostvars) -> None:
     hostvars["redis-1"]["firewall_enabled"] = False
-    assert firewall_rules(
-        {"redis-1": hostvars["redis-1"], "redis-2": {}}, {"redis": ["redis-1", "redis-2"]}, "redis-1"
-    ) == {"keeper": "redis-1", "ports": []}
+    found = firewall_rules({"redis-1": hostvars["redis-1"], "redis-2": {}}, {"redis": ["redis-1", "redis-2"]})
+    assert found == {"redis-1": [], "redis-2": []}
 
 
 @pytest.mark.parametrize("variable", [ALLOW, MONITORING, WEB])
@@ -178,7 +176,7 @@ def test_what_is_no_network_is_an_error(hostvars: Hostvars, variable: str, value
     hostvars["app-1"]["redis_exporter_wanted"] = {"bind": ["*"], "port": 9121}
     hostvars["app-1"]["django_app_wanted"]["bind"] = ["*"]
     with pytest.raises(FirewallError, match=f"^app-1: {variable} has .*{fix}"):
-        firewall_rules(hostvars, GROUPS_OF_SENTINEL, "app-1")
+        firewall_rules(hostvars, GROUPS_OF_SENTINEL)
 
 
 def test_what_the_filter_assumes_is_the_roles() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builders import MODES, SECRETS, Values, compared, follows, issued, leads, running, site, watches, with_ca
+from builders import MODES, SECRETS, Changed, Values, compared, follows, issued, leads, running, site, watches, with_ca
 from deployment import run
 from deployment.errors import DeploymentError
 from deployment.run import RunError
@@ -154,6 +154,25 @@ def test_a_plan() -> None:
     assert (found["plan"]["changes"], found["forgets"]) == (True, False)
     assert plain(found) == found
     assert [secret for secret in SECRETS.values() if secret in str(found)] == []
+
+
+def test_former_passwords_wait_for_every_django_host_that_may_have_them() -> None:
+    """One outside --limit is not compared, so nobody knows whether it has the new ones."""
+    password: Changed = {("redis-1", "redis", "users"): {"is_new": True, "users": ["app"], "path": "/a.conf"}}
+    settings: Changed = {("app-1", "django_app", "secrets"): {"differs": ["content"]}}
+    one = site("replication", apps=2, said={**running("replication"), "app-2": running("replication")["app-1"]})
+
+    def waits_for(part: Site, changes: Changed) -> list[str]:
+        found = run.plan(part, compared(States(part), changes))
+        assert found["steps"].get("finish", []) == (["redis-1"] if password.keys() <= changes.keys() else [])
+        return list(found["finish_waits_for"])
+
+    assert waits_for(limited(one, *SERVERS), password) == ["app-1", "app-2"]
+    assert waits_for(limited(one, *SERVERS, "app-1"), {**password, **settings}) == ["app-1", "app-2"]
+    assert waits_for(one, {**password, **settings}) == ["app-1"]
+    # It logs in with none of those that change.
+    assert waits_for(one, password) == []
+    assert waits_for(one, settings) == []
 
 
 # apply

@@ -29,6 +29,7 @@ from builders import (
 )
 from deployment import run
 from deployment.errors import DeploymentError
+from deployment.render.firewall import firewall_rules
 from deployment.site import Site
 from deployment.states import ORDER, States
 
@@ -169,6 +170,22 @@ def test_one_host_of_a_machine_keeps_its_firewall() -> None:
     one = site("replication", said={"redis-2": {"facts": facts("redis-1")}}, firewall_enabled=True)
     found = by_host(States(one))
     assert [name for name in found if "firewall" in found[name]] == ["redis-1", "redis-3"]
+
+
+def test_the_rules_of_all_firewalls_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who is checked: both look at all hosts."""
+    asked: list[int] = []
+
+    def counted(*args: Any) -> dict[str, list[dict[str, Any]]]:
+        asked.append(1)
+        return firewall_rules(*args)
+
+    monkeypatch.setattr("deployment.states.firewall_rules", counted)
+    states = States(site("replication", firewall_enabled=True))
+    by_host(states)
+    assert asked == [1]
+    assert states._checked is states._checked
+    assert states.names is states.names
 
 
 def test_a_firewall_that_would_lock_out_who_was_not_looked_at() -> None:
@@ -319,6 +336,20 @@ def test_users_and_groups_that_no_package_makes_are_asked_for() -> None:
     one = site("standalone", redis_socket="/run/redis.sock", redis_socket_group="sockets", looked=False)
     probe = States(one).questions("redis-1")
     assert (probe["probe"]["users"], probe["probe"]["groups"]) == ([], ["sockets"])
+    assert States(one).questions("app-1")["probe"]["users"] == ["django_app"]
+
+
+def test_programs_of_the_exporter_and_the_firewall_are_asked_for() -> None:
+    common: Values = {"redis_exporter_enabled": True, "firewall_enabled": True}
+    states = States(site("standalone", looked=False, **common))
+    probe = states.questions("redis-1")["probe"]
+    assert (probe["users"], probe["files"]) == (
+        ["redis_exporter"],
+        ["/usr/sbin/nft", "/usr/bin/prometheus-redis-exporter"],
+    )
+    assert states.questions("app-1")["probe"]["files"] == ["/usr/sbin/nft"]
+    states = States(site("standalone", looked=False))
+    assert [states.questions(name)["probe"]["files"] for name in states.names] == [[], []]
 
 
 # How a server is reached

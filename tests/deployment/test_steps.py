@@ -148,6 +148,20 @@ def test_another_ca_stops_what_runs(ca: Values) -> None:
         assert (states.stops_server("redis-1"), states.changes_protocol("redis-1")) == (stops, stops)
 
 
+def test_another_ca_stops_all_sentinels(ca: Values) -> None:
+    """Those on hosts without a server as well: the others do not understand them."""
+    names = ["redis-1", "sentinel-1"]
+    said = {**running("sentinel", tls=True), "sentinel-1": {"sentinel": watches("redis-1", tls=True)}}
+    digest = issued(States(site("sentinel", sentinels=names, said=said, **ca))).used["redis-1"].ca_digest
+    for trusted, stops in ((digest, []), ("another", names)):
+        for name in names:
+            said[name]["probe"] = {"issued_by": trusted}
+        states = States(site("sentinel", sentinels=names, said=said, **ca))
+        assert [name for name in names if states.stops_sentinel(name)] == stops
+        assert [name for name in names if states.changes_protocol(name)] == stops
+    assert states.questions("sentinel-1")["probe"]["issued_ca_file"] == "/etc/redis/redis-6379.ca.crt"
+
+
 def test_renewal(ca: Values) -> None:
     states = issued(States(site("sentinel", sentinels=["redis-1", "sentinel-1"], **ca)))
     (certificate,) = states.renewal("redis-1")["sections"]

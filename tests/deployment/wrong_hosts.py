@@ -6,6 +6,7 @@ from sample_hosts import (
     APP_TO_1,
     FIREWALLED,
     GIB,
+    ISSUED,
     REPLICA_TO_1,
     Change,
     add,
@@ -19,6 +20,7 @@ from sample_hosts import (
     one_machine,
     put,
     runs,
+    sentinel_alone,
     tls,
     together,
 )
@@ -399,6 +401,15 @@ WRONG: dict[str, tuple[Change, list[str], list[str]]] = {
         together(issued, put("redis-1/redis_wanted/tls/authority", "n3w"), put("redis-1/host_probed/issued_by", "0ld")),
         ["authority"],
         ["in this folder there is another one", "copy the folder", "-e '{redis_tls_new_authority: true}'"],
+    ),
+    "another authority than the one that a host with a Sentinel alone trusts": (
+        together(
+            sentinel_alone("redis-2"),
+            put("redis-2/redis_sentinel_wanted/tls", ISSUED),
+            put("redis-2/host_probed/issued_by", "0ld"),
+        ),
+        ["authority"],
+        ["redis-2: redis_tls_authority_dir = '/prod/secrets/tls': the host trusts the authority of an earlier run"],
     ),
     "a CA that expires soon": (
         together(issued, put("redis-1/redis_wanted/tls/ca_days_left", 29)),

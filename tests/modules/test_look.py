@@ -328,6 +328,13 @@ def test_files_are_looked_at(look: Look, tmp_path: Path, monkeypatch: pytest.Mon
     assert found["units"] == ["redis-6379.service"]
 
 
+def test_what_is_missing_is_named(look: Look, tmp_path: Path) -> None:
+    (tmp_path / "nft").touch()
+    files = [str(tmp_path / "nft"), str(tmp_path / "exporter")]
+    found = look(users=["root", "nobody-yet"], groups=["root", "no-group-yet"], files=files)
+    assert found["missing"] == ["nobody-yet", "no-group-yet", files[1]]
+
+
 def test_whose_certificate_it_has(look: Look, tmp_path: Path) -> None:
     """As Ansible's filter ``hash`` says of the file on the control node."""
     file = tmp_path / "ca.crt"

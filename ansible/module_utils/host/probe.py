@@ -211,7 +211,10 @@ def begin_probe(params: Mapping[str, Any]) -> Callable[[Sequence[str]], dict[str
         "disk": disk(params["data_dir"]) if params.get("data_dir") else {},
         "certificate": certificate_state(**certificate) if certificate else {},
         "units": [unit for unit in params.get("units") or [] if os.path.exists(os.path.join(UNITS, unit))],
-        "missing": missing_accounts(params.get("users") or [], params.get("groups") or []),
+        "missing": [
+            *missing_accounts(params.get("users") or [], params.get("groups") or []),
+            *(path for path in params.get("files") or [] if not os.path.exists(path)),
+        ],
         "issued_by": sha256(params["issued_ca_file"]) if params.get("issued_ca_file") else None,
         "ca_faults": file_faults("ca_file", params.get("ca_file") or ""),
     }

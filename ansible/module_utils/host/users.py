@@ -111,16 +111,6 @@ def ways_in(words: set[str], wanted: Sequence[str]) -> list[str]:
     return sorted(word for word in words if word[0] in starts)
 
 
-def set_user(redis: RedisClient, name: str, wanted: Sequence[str], keep: Sequence[str]) -> bool:
-    """Give a user the wanted rules, and leave it those to keep; whether that is more than the wanted ones."""
-    redis.command("MULTI")
-    redis.command("ACL", "SETUSER", name, "reset", "on", *wanted)
-    redis.command("ACL", "LIST")
-    if keep:
-        redis.command("ACL", "SETUSER", name, *keep)
-    return not set(keep) <= acl_users(redis.command("EXEC")[1])[name]
-
-
 @dataclass(frozen=True)
 class Desired:
     """The users that a server gets. Without ``finish`` former passwords, rules and users stay valid beside them."""
@@ -129,29 +119,27 @@ class Desired:
     app: Sequence[str]
     finish: bool
 
-    def apply(self, redis: RedisClient, had: State) -> bool:
-        """Give them to a server in the state ``had``; whether ways in are left that these users do not have.
+    def apply(self, redis: RedisClient, had: State) -> None:
+        """Give them to a server in the state ``had``.
 
         The trial server shows with the same commands what a running one is about to have.
         Raises OSError or RedisError.
         """
-        passwords, version, is_left = self.passwords, version_on(redis), False
+        passwords, version = self.passwords, version_on(redis)
         if version >= USERS_SINCE:
             for name, password in passwords.items():
                 wanted = [hashed(password), *rules(name, version, self.app)]
                 # The roles themselves have no older password.
                 is_kept = name != ADMIN and not self.finish
                 keep = ways_in(had.users.get(name, set()), wanted) if is_kept else []
-                is_left = set_user(redis, name, wanted, keep) or is_left
+                redis.command("ACL", "SETUSER", name, "reset", "on", *wanted, *keep)
             # The user who one is now may be about to lose everything.
             login(redis, *own_login(passwords))
             redis.command("CONFIG", "SET", "masteruser", "replica" if "replica" in passwords else "")
         redis.command("CONFIG", "SET", "masterauth", passwords.get("replica", passwords.get(DEFAULT, "")))
         if DEFAULT in passwords:
             redis.command("CONFIG", "SET", "requirepass", passwords[DEFAULT])
-        elif self._keeps_default(had):
-            is_left = True
-        else:
+        elif not self._keeps_default(had):
             # The one password, which a server without it gives its default user, is gone in the same moment.
             redis.command("MULTI")
             redis.command("CONFIG", "SET", "requirepass", "")
@@ -161,7 +149,6 @@ class Desired:
         gone = [name for name in had.users if name not in (DEFAULT, *passwords)]
         if gone and self.finish:
             redis.command("ACL", "DELUSER", *gone)
-        return is_left or bool(gone and not self.finish)
 
     def _keeps_default(self, had: State) -> bool:
         """Whether the one password of before stays valid."""
@@ -187,9 +174,9 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Look at the running server, change it where it differs, and write the file that it starts with.
 
     What the running server should have is what the trial server has after the same commands, so check mode is as
-    strict as a run. Returns ``changed``, ``is_new`` (whether the file gets other users or passwords), ``unfinished``
-    (whether the server takes what only clients of before have), ``users`` (what differs on the server: names of users
-    and "login to the leader"), ``path`` and ``differs`` (see `Run.write`). Raises PartError, with nothing changed.
+    strict as a run. Returns ``changed``, ``is_new`` (whether the file gets other users or passwords), ``users`` (what
+    differs on the server: names of users and "login to the leader"), ``path`` and ``differs`` (see `Run.write`). Raises
+    PartError, with nothing changed.
     """
     params = checked(
         params,
@@ -223,7 +210,7 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
             f"are as they were: {error}{hint}"
         ) from error
     differs: list[str] = []
-    told = unfinished = False
+    told = False
     try:
         with logged_in(connection, params["passwords"], run) as redis:
             version = version_on(redis)
@@ -231,11 +218,11 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
                 raise RedisError("users came with version 6.0, and this one is older")
             had = state(redis, version)
             if trial:
-                unfinished = desired.apply(trial.redis, had)
+                desired.apply(trial.redis, had)
                 differs = desired.differences(had, state(trial.redis, version_on(trial.redis)))
             told = bool(differs)
             if differs and not run.check_mode:
-                unfinished = desired.apply(redis, had)
+                desired.apply(redis, had)
                 told = state(redis, version) != had
     except RedisError as error:
         raise PartError(f"the server on port {port} does not take its users: {error}{hint}") from error
@@ -253,7 +240,6 @@ def users(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {
         "changed": is_new or bool(written),
         "is_new": before != wanted,
-        "unfinished": unfinished,
         "users": differs,
         "differs": written,
         "path": path,

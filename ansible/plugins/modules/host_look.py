@@ -27,10 +27,11 @@ options:
       - C(sentinel) asks the Sentinel on this host, in the same way, for its C(service), and waits C(wait) seconds until
         it has settled.
       - C(probe) finds out what the host reaches (C(targets)), where services could listen (C(listeners)), and what it
-        has (C(programs), C(package), C(data_dir), C(certificate), C(units), C(issued_ca_file), C(ca_file)); all
-        connections together take C(timeout) seconds. A target has an C(address) and a C(port), and for the caller
-        C(server) and C(variable); with C(ask) it is told the C(user), the C(password) and C(PING). A listener has the
-        C(service) and the C(manager) that it belongs to, and is left out C(unless) redis, cluster or sentinel answered.
+        has (C(programs), C(package), C(data_dir), C(certificate), C(units), C(users), C(groups), C(files),
+        C(issued_ca_file), C(ca_file)); all connections together take C(timeout) seconds. A target has an C(address) and
+        a C(port), and for the caller C(server) and C(variable); with C(ask) it is told the C(user), the C(password) and
+        C(PING). A listener has the C(service) and the C(manager) that it belongs to, and is left out C(unless) redis,
+        cluster or sentinel answered.
       - C(django) asks the project at C(url) whether its caches answer.
     type: dict
     default: {}
@@ -57,7 +58,8 @@ probe:
     The targets, each with resolved (addresses), outcome (open, refused, timeout, unreachable or unresolvable), text
     (why), and where it was asked its reply; the listeners, each with state (free, ours, taken or impossible) and text;
     programs, by path the version and the text of why there is none; the candidate of the distribution's package; the
-    disk; the certificate's faults, names and days_left; the units that are described to systemd; issued_by, the
+    disk; the certificate's faults, names and days_left; the units that are described to systemd; missing, those of
+    the users, groups and files that are not there; issued_by, the
     SHA-256 of issued_ca_file; and ca_faults.
   type: dict
 django: {description: "The status and the json of its answer, or an error.", type: dict}
@@ -116,6 +118,7 @@ QUESTIONS: dict[str, Any] = {
         "units": {"type": "list", "elements": "str", "default": []},
         "users": {"type": "list", "elements": "str", "default": []},
         "groups": {"type": "list", "elements": "str", "default": []},
+        "files": {"type": "list", "elements": "path", "default": []},
         "issued_ca_file": {"type": "path"},
         "ca_file": {"type": "path"},
         "timeout": {"type": "float", "default": 5.0},
