@@ -243,15 +243,16 @@ def ask_role(params: dict[str, Any]) -> dict[str, Any]:
 def remembered(path: str | None, before: tuple[str, ...] = ("replicaof",)) -> dict[str, Any]:
     """Whom a server that does not answer followed when it last ran, from the file that it writes itself.
 
-    The address and the port come after the words ``before``: those of a replica, or ("sentinel", "monitor", NAME).
+    The address and the port come after the words ``before``: those of a replica, or ("sentinel", "monitor", NAME). A
+    line without both says nothing.
     """
     try:
-        with open(path or "", encoding="utf-8") as lines:
+        with open(path or "", encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 words = line.split()
-                if words[: len(before)] == list(before):
-                    address, port = words[len(before) : len(before) + 2]
-                    return {"leader_address": address, "leader_port": int(port)}
+                place = words[len(before) : len(before) + 2]
+                if words[: len(before)] == list(before) and len(place) == 2 and place[1].isdecimal():
+                    return {"leader_address": place[0], "leader_port": int(place[1])}
     except FileNotFoundError:
         pass
     return {}

@@ -67,6 +67,11 @@ class DjangoHost(Host):
         return f"{self.text('django_app_conf_dir')}/deployed"
 
     @property
+    def aside(self) -> str:
+        """Where the new package and CA certificate are while they are checked, before they replace the former ones."""
+        return f"{self.deployed}.new"
+
+    @property
     def manage(self) -> str:
         """Django's command line with the deployed settings."""
         return f"{self.current}/manage.py"
@@ -258,13 +263,14 @@ class DjangoHost(Host):
     @property
     def path(self) -> list[str]:
         """Where Python finds the project, the client and the deployed settings."""
-        return [f"{self.current}/project", f"{self.current}/lib", self.text("django_app_conf_dir")]
+        return _path(self.current, self.text("django_app_conf_dir"))
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of the processes."""
         own = self.values.get("django_app_environment") or {}
-        return {"DJANGO_SETTINGS_MODULE": "deployed.settings", "PYTHONPATH": ":".join(self.path), **own}
+        given = {name: str(value) for name, value in own.items()}
+        return {"DJANGO_SETTINGS_MODULE": "deployed.settings", "PYTHONPATH": ":".join(self.path), **given}
 
     @cached_property
     def release(self) -> Release:
@@ -310,6 +316,11 @@ class DjangoHost(Host):
         """The name of its directory."""
         return self.release.digest()
 
+    @property
+    def release_directory(self) -> str:
+        """Where it is installed."""
+        return f"{self.text('django_app_home')}/releases/{self.release_name}"
+
     def pack(self) -> dict[str, Any]:
         """The release packed on the control node: what the tasks that install it need. Raises RunError."""
         missing = self.release.missing()
@@ -322,7 +333,7 @@ class DjangoHost(Host):
         return {
             "archive": str(archive),
             "releases": f"{home}/releases",
-            "directory": f"{home}/releases/{self.release_name}",
+            "directory": self.release_directory,
             "python": self.python,
             "owner": self.owner,
             "group": self.user,
@@ -401,31 +412,18 @@ class DjangoHost(Host):
 
     def parts(self, issued: Issued | None) -> list[Part]:
         """Everything, in the order in which it is applied; ``issued`` is None where no CA certificate is brought."""
-        attributes = {"owner": self.owner, "group": self.user, "mode": "0640"}
-        settings = Secret(self.settings) if self.settings_may_hold_secrets else self.settings
         link: Part = {
             "part": "link",
             "name": "release",
             "path": self.current,
             "target": f"releases/{self.release_name}",
         }
-        parts = [link, directory(self.deployed, self.owner, self.user, "0750")]
-        if issued and not self.text("django_app_redis_ca_file"):
-            parts.append({**file(self.ca_file, issued.ca, **attributes), "name": "ca"})
-        parts += [
-            {
-                **file(f"{self.deployed}/secrets.json", Secret(json.dumps(self.secrets)), **attributes),
-                "name": "secrets",
-            },
-            {**file(f"{self.deployed}/settings.py", settings, **attributes), "name": "settings"},
-            {
-                # gunicorn runs no system checks: what is wrong would be found by the first request.
-                "part": "command",
-                "name": "check of the caches",
-                "argv": [self.manage, "check", "--tag=caches"],
-                "user": self.user,
-                "only_if": ["release", "settings", "secrets", "ca"],
-            },
+        ca = issued.ca if issued and not self.text("django_app_redis_ca_file") else ""
+        deployed = self._deployed(self.deployed, self.ca_file, ca)
+        return [
+            self._check_part(ca, [link, *deployed]),
+            link,
+            *deployed,
             {
                 "part": "service",
                 **self.manager.reference(SERVICE),
@@ -448,4 +446,42 @@ class DjangoHost(Host):
             },
             self.ready_part,
         ]
-        return parts
+
+    def _deployed(self, place: str, ca_file: str, ca: str) -> list[Part]:
+        """The settings and the secrets in a directory, and the CA certificate in its file where there is one."""
+        attributes = {"owner": self.owner, "group": self.user, "mode": "0640"}
+        # The CA certificate may have another path than the one in use, wherever the settings name that.
+        settings = self.settings.replace(self.ca_file, ca_file) if ca else self.settings
+        content = Secret(settings) if self.settings_may_hold_secrets else settings
+        return [
+            directory(place, self.owner, self.user, "0750"),
+            *([{**file(ca_file, ca, **attributes), "name": "ca"}] if ca else []),
+            {
+                **file(f"{place}/secrets.json", Secret(json.dumps(self.secrets)), **attributes),
+                "name": "secrets",
+            },
+            {**file(f"{place}/settings.py", content, **attributes), "name": "settings"},
+        ]
+
+    def _check_part(self, ca: str, checked: list[Part]) -> Part:
+        """Django's checks of the caches, before anything is in place: what they refuse is never what serves.
+
+        gunicorn runs no system checks: what is wrong would be found by the first request.
+        """
+        return {
+            "part": "command",
+            "name": "check of the caches",
+            "argv": [f"{self.release_directory}/venv/bin/django-admin", "check", "--tag=caches"],
+            "environment": {**self.environment, "PYTHONPATH": ":".join(_path(self.release_directory, self.aside))},
+            "user": self.user,
+            "aside": [
+                directory(self.aside, self.owner, self.user, "0750"),
+                *self._deployed(f"{self.aside}/deployed", f"{self.aside}/redis-ca.crt", ca),
+            ],
+            "only_if": [part["name"] for part in checked if part["part"] != "directory"],
+        }
+
+
+def _path(release: str, settings: str) -> list[str]:
+    """Where Python finds the project and the client of a release, and the package with the settings."""
+    return [f"{release}/project", f"{release}/lib", settings]

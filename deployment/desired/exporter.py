@@ -147,7 +147,10 @@ class ExporterHost(RedisHost):
 
     def retired_exporter_parts(self) -> list[Part]:
         """The exporter stopped for good, and what it read."""
+        reference = self.manager.reference(self.exporter_service)
         return [
-            {"part": "service_absent", **self.manager.reference(self.exporter_service)},
+            {"part": "service_stopped", **reference},
             absent("exporter's files", self.passwords_file, self.exporter_ca_file),
+            # Last: it is by this that a run which was cut short is found and done again.
+            {"part": "service_absent", **reference},
         ]

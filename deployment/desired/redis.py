@@ -542,10 +542,13 @@ class RedisHost(Host):
 
     def retired_parts(self) -> list[Part]:
         """The server stopped for good. Its data stays, for a mode that uses it again; its passwords do not."""
+        reference = self.manager.reference(self.service)
         return [
-            {"part": "service_absent", **self.manager.reference(self.service)},
+            {"part": "service_stopped", **reference},
             absent("passwords", self.auth_conf),
             {"part": "lines_absent", "path": self.volatile_conf, "keep": "^(include|replicaof) "},
+            # Last: it is by this that a run which was cut short is found and done again.
+            {"part": "service_absent", **reference},
         ]
 
 

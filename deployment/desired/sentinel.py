@@ -293,9 +293,12 @@ class SentinelHost(RedisHost):
 
     def retired_sentinel_parts(self) -> list[Part]:
         """The Sentinel stopped for good, with what it remembers, which will be out of date when one is there again."""
+        reference = self.manager.reference(self.sentinel_service)
         return [
-            {"part": "service_absent", **self.manager.reference(self.sentinel_service)},
+            {"part": "service_stopped", **reference},
             absent("memory", self.sentinel_home, self.sentinel_conf, self.sentinel_auth_conf),
+            # Last: it is by this that a run which was cut short is found and done again.
+            {"part": "service_absent", **reference},
         ]
 
 

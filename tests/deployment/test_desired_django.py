@@ -12,6 +12,7 @@ import pytest
 from builders import MODES, PYTHON, SECRETS, Values, facts, issued, parts, running, site, values, with_ca
 from conftest import PROJECT
 from deployment.desired.django import PYTHON_FLOOR, DjangoHost
+from deployment.desired.parts import Secret
 from deployment.errors import DeploymentError
 from deployment.site import Site
 from deployment.specs import options
@@ -275,12 +276,13 @@ def test_who_is_believed_that_a_request_came_by_https(bind: str, proxies: list[s
 
 
 def test_the_parts_in_their_order(tmp_path: Path) -> None:
+    # First the check: what it refuses is not put in place.
     assert names(app()) == [
+        "check of the caches",
         "release",
         "directory /etc/django_app/deployed",
         "secrets",
         "settings",
-        "check of the caches",
         "django_app",
         "ready",
     ]
@@ -300,9 +302,37 @@ def test_what_a_restart_is_for() -> None:
         "/etc/ssl/redis.crt",
     ]
     assert service["restart"] is True
-    check = next(found for found in one.parts(None) if found["part"] == "command")
-    assert check["argv"] == ["/srv/django_app/current/manage.py", "check", "--tag=caches"]
-    assert check["only_if"] == ["release", "settings", "secrets", "ca"]
+
+
+def test_what_is_checked_is_what_will_be_there(tmp_path: Path) -> None:
+    """The new release, settings, secrets and CA certificate, as closed as they will be, none of them in place yet."""
+    common: Values = {**with_ca(tmp_path), "django_app_environment": {"DEBUG_SQL": 1}}
+    states = issued(States(site("standalone", **common)))
+    found = {str(one.get("name")): one for one in parts(states, "app-1", "django_app")}
+    check, release = found["check of the caches"], f"/srv/django_app/releases/{states.apps['app-1'].release_name}"
+    assert check["argv"] == [f"{release}/venv/bin/django-admin", "check", "--tag=caches"]
+    assert check["environment"] == {
+        "DJANGO_SETTINGS_MODULE": "deployed.settings",
+        "PYTHONPATH": f"{release}/project:{release}/lib:/etc/django_app/deployed.new",
+        "DEBUG_SQL": "1",
+    }
+    assert check["only_if"] == ["release", "ca", "secrets", "settings"]
+    top, below, *files = check["aside"]
+    for one, path in ((top, "/etc/django_app/deployed.new"), (below, "/etc/django_app/deployed.new/deployed")):
+        assert one == {**found["directory /etc/django_app/deployed"], "name": f"directory {path}", "path": path}
+    for one, name in zip(files, ("redis-ca.crt", "deployed/secrets.json", "deployed/settings.py"), strict=True):
+        path = f"/etc/django_app/deployed.new/{name}"
+        real = found[one["name"]]
+        content = real["content"].replace("/etc/django_app/redis-ca.crt", "/etc/django_app/deployed.new/redis-ca.crt")
+        assert one == {**real, "path": path, "content": content}
+    assert "'/etc/django_app/deployed.new/redis-ca.crt'" in files[2]["content"]
+    assert isinstance(files[1]["content"], Secret)
+    # A certificate that the user has brought is there already.
+    own = app(django_app_redis_ca_file="/etc/ssl/redis.crt", redis_tls=True)
+    (check,) = (one for one in own.parts(None) if one["part"] == "command")
+    assert "/etc/ssl/redis.crt" in check["aside"][-1]["content"]
+    kept = app(django_app_settings={"A": 1}).parts(None)[0]["aside"][-1]
+    assert (isinstance(kept["content"], Secret), kept["diff"]) == (True, False)
 
 
 def test_who_may_read_what() -> None:

@@ -42,6 +42,40 @@ def test_a_command_that_fails_says_its_last_lines() -> None:
     assert text.endswith("line 100\nCACHES is wrong")
 
 
+def aside(folder: Path) -> list[dict[str, str]]:
+    """A directory and a file in it, as the control side has them."""
+    return [
+        {"part": "directory", "name": "aside", "path": str(folder), "mode": "0750"},
+        {"part": "file", "name": "new", "path": str(folder / "new"), "content": "new\n", "mode": "0640"},
+    ]
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_is_there_for_a_command_alone(tmp_path: Path, status: int) -> None:
+    folder = tmp_path / "aside"
+    # Of a run that was killed.
+    folder.mkdir()
+    (folder / "former").touch()
+    script = f'find "$1" -printf "%P %m\\n" > "$WHERE"; exit {status}'
+    environment = {"WHERE": str(tmp_path / "seen")}
+    params = {"argv": ["sh", "-c", script, "sh", str(folder)], "environment": environment, "aside": aside(folder)}
+    run = Run()
+    if status:
+        with pytest.raises(PartError, match="failed with exit status 3"):
+            command(params, run)
+    else:
+        assert command(params, run)["ran"]
+    assert (tmp_path / "seen").read_text().splitlines() == [" 750", "new 640"]
+    assert os.listdir(tmp_path) == ["seen"]
+    # What is put in place afterwards has these diffs.
+    assert (run.diffs, run.planned) == ([], {})
+
+
+def test_nothing_is_put_aside_in_check_mode(tmp_path: Path) -> None:
+    command({"argv": ["true"], "aside": aside(tmp_path / "aside")}, Run(check_mode=True))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [

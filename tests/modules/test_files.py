@@ -163,13 +163,14 @@ def test_a_file_that_a_program_refuses_is_not_written(tmp_path: Path) -> None:
 def test_link(tmp_path: Path) -> None:
     path = tmp_path / "current"
     result = both(link, {"path": str(path), "target": "releases/1"})
-    assert result == {"changed": True, "differs": ["target"], "path": str(path)}
+    assert result == {"changed": True, "differs": ["target"], "path": str(path), "before": ""}
     assert str(path.readlink()) == "releases/1"
     run = Run(check_mode=True)
     assert link({"path": str(path), "target": "releases/2"}, run)["changed"]
     # So that a service which uses it is known to be older.
     assert str(path) in run.planned
-    both(link, {"path": str(path), "target": "releases/2"})
+    # So that what still serves is kept until then.
+    assert both(link, {"path": str(path), "target": "releases/2"})["before"] == "releases/1"
     assert str(path.readlink()) == "releases/2"
     assert list(tmp_path.iterdir()) == [path]
 

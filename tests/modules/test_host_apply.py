@@ -126,6 +126,24 @@ def test_a_part_that_is_applied_only_if_another_one_changed(module: Any, tmp_pat
     assert (tmp_path / "ran").exists() is changed
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_part_that_is_applied_only_if_another_one_is_about_to_change(
+    module: Any, tmp_path: Path, changed: bool
+) -> None:
+    """What it refuses is not applied, in this run and in the next."""
+    if not changed:
+        (tmp_path / "file").write_text("x")
+    parts = (
+        {"part": "command", "argv": ["false"], "only_if": ["file", "link"]},
+        {"part": "file", "path": str(tmp_path / "file"), "content": {"secret": "x"}},
+    )
+    assert module(section("x", *parts), check=True, secrets={"x": "x"})["changed"] is changed
+    for _ in range(2):
+        result = module(section("x", *parts), secrets={"x": "x"})
+        assert result.get("part") == ("command" if changed else None)
+        assert (tmp_path / "file").exists() is not changed
+
+
 def test_a_warning_of_a_part(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def part(params: Any, run: Run) -> dict[str, Any]:
         run.warn("look at this")

@@ -77,12 +77,15 @@ def test_a_sentinel_is_no_server(listen: Listen) -> None:
         ("include /etc/redis/redis.conf\n", {}),
         ("# replicaof 192.0.2.1 1\nreplicaof 192.0.2.11 6380\ninclude x\n", {"leader_address": "192.0.2.11"}),
         ("replicaof 2001:db8::1 6380\n", {"leader_address": "2001:db8::1"}),
+        # What somebody has written by hand, or a disk.
+        ("replicaof x\nreplicaof x y\nreplicaof\n", {}),
+        ("# \udcff\nreplicaof x\nreplicaof 192.0.2.11 6380\n", {"leader_address": "192.0.2.11"}),
     ],
 )
 def test_a_server_that_is_down(tmp_path: Path, content: str | None, remembered: dict[str, Any]) -> None:
     volatile = tmp_path / "redis.conf"
     if content is not None:
-        volatile.write_text(content)
+        volatile.write_text(content, "utf-8", "surrogateescape")
     answer = redis_state({**connection(free_port()), "volatile_file": str(volatile)})
     assert "role" not in answer
     assert "refused" in answer["error"]

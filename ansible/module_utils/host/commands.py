@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.host.files import absent, directory, file
 from ansible.module_utils.host.run import REQUIRED, PartError, Run, checked
 
 # How many of the last lines of a command's output are told.
@@ -21,24 +23,29 @@ ANSWER = 30.0
 def command(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Run ``argv`` as ``user`` (empty: as we are), in /; never in check mode. Fails with its last lines.
 
-    Its output is not looked at where it succeeds.
+    Its output is not looked at where it succeeds. ``environment`` are variables that it gets, ``aside`` a directory and
+    what is in it, as parts, all of which is there only while the command runs: what it judges, before that is in place.
     """
-    params = checked(params, argv=REQUIRED, user="")
+    params = checked(params, argv=REQUIRED, user="", environment={}, aside=())
     if run.check_mode:
         return {"changed": False, "ran": False, "rc": 0}
     argv, user = params["argv"], params["user"]
+    identity = _as_user(user)
+    environment = {**identity.pop("env", os.environ), **params["environment"]}
     try:
-        result = subprocess.run(
-            argv,
-            **_as_user(user),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        with _there(params["aside"]):
+            result = subprocess.run(
+                argv,
+                **identity,
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         whose = f" as {user}" if user else ""
         raise PartError(f"{argv[0]} does not start{whose}: {getattr(error, 'strerror', None) or error}") from error
@@ -46,6 +53,21 @@ def command(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
         said = "\n".join(result.stdout.strip().splitlines()[-LINES:])
         raise PartError(f"`{' '.join(argv)}` failed with exit status {result.returncode}: {said}")
     return {"changed": False, "ran": True, "rc": 0}
+
+
+@contextlib.contextmanager
+def _there(parts: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Have a directory and what is in it for a while; what a run that was killed has left of it is deleted first."""
+    # Its diffs are for nobody: they are those of the files that come after it.
+    run, top = Run(), {"paths": [part["path"] for part in parts[:1]]}
+    absent(top, run)
+    try:
+        for part in parts:
+            params = {name: value for name, value in part.items() if name not in ("part", "name")}
+            {"directory": directory, "file": file}[part["part"]](params, run)
+        yield
+    finally:
+        absent(top, run)
 
 
 def _as_user(name: str) -> dict[str, Any]:

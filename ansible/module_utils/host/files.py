@@ -99,12 +99,15 @@ def _validate(path: str, content: str, command: Sequence[str]) -> None:
 
 
 def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Have a symbolic link point to ``target``; it changes in one step, so nobody sees it missing."""
+    """Have a symbolic link point to ``target``; it changes in one step, so nobody sees it missing.
+
+    ``before`` is where it pointed, "" where it did not exist.
+    """
     params = checked(params, path=REQUIRED, target=REQUIRED)
     path, target = params["path"], params["target"]
     before = os.readlink(path) if os.path.islink(path) else ""
     if before == target:
-        return {"changed": False, "differs": [], "path": path}
+        return {"changed": False, "differs": [], "path": path, "before": before}
     if os.path.isdir(path) and not before:
         raise PartError(f"{path} is there, and it is a directory and no link")
     run.planned[path] = target
@@ -116,7 +119,7 @@ def link(params: Mapping[str, Any], run: Run) -> dict[str, Any]:
             os.replace(aside, path)
         except OSError as error:
             raise PartError(f"{path} does not become a link to {target}: {error.strerror}") from error
-    return {"changed": True, "differs": ["target"], "path": path}
+    return {"changed": True, "differs": ["target"], "path": path, "before": before}
 
 
 def absent(params: Mapping[str, Any], run: Run) -> dict[str, Any]:

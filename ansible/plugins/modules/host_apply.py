@@ -43,7 +43,8 @@ options:
         the key of its result as C(name) (by default the kind), and the parameters of that kind. The C(name) of a
         service is that of its unit, and the key of its result the kind.
       - With C(unless_restart) a part is left out where the section's service is about to be restarted by another task.
-      - With C(only_if), a list of names, a part is applied only where one of these parts of its section changed.
+      - With C(only_if), a list of names, a part is applied only where one of these parts of its section changed, or,
+        where it comes after this one, is about to.
       - "A value C({secret: NAME}) anywhere in a part stands for that one of I(secrets)."
     type: list
     elements: dict
@@ -122,32 +123,54 @@ def apply(
     for section in sections:
         done: dict[str, Any] = {"changed": False}
         results[section["name"]] = done
-        for part in section["parts"]:
-            name = part["part"] if part["part"] in NAMED else part.get("name") or part["part"]
+        for index, part in enumerate(section["parts"]):
+            name = name_of(part)
             if name in done:
                 raise ApplyError(section["name"], name, "two results of this section have the same name")
             try:
-                done[name] = apply_part(part, secrets, run, done)
+                done[name] = apply_part(part, secrets, run, done, section["parts"][index + 1 :])
             except PartError as error:
                 raise ApplyError(section["name"], name, str(error)) from error
             done["changed"] = done["changed"] or bool(done[name]["changed"])
         done["needs_restart"] = restart_reasons(done)
 
 
+def name_of(part: Mapping[str, Any]) -> str:
+    """The key of a part's result."""
+    return str(part["part"] if part["part"] in NAMED else part.get("name") or part["part"])
+
+
 def apply_part(
-    part: Mapping[str, Any], secrets: Mapping[str, str], run: Run, done: Mapping[str, Any]
+    part: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    run: Run,
+    done: Mapping[str, Any],
+    later: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Apply one part, and return its result; ``done`` has those of its section until now. Raises PartError."""
+    """Apply one part, and return its result. Raises PartError.
+
+    ``done`` has the results of its section until now, ``later`` are the parts of the section that come after it.
+    """
     kind = part["part"]
     if kind not in KINDS:
         raise PartError(f"there is no kind of part {kind}")
-    if "only_if" in part and not any(done[name]["changed"] for name in part["only_if"] if name in done):
+    if "only_if" in part and not is_asked_for(part["only_if"], secrets, done, later):
         return {"changed": False, "ran": False}
     if part.get("unless_restart") and (restart_reasons(done) or is_about_to_start(done, run)):
         return {"changed": False, "ran": False}
     not_its_own = {"part", "only_if", "unless_restart"} | (set() if kind in NAMED else {"name"})
     params = {key: value for key, value in part.items() if key not in not_its_own}
     return KINDS[kind](with_secrets(params, secrets), run)
+
+
+def is_asked_for(
+    names: Sequence[str], secrets: Mapping[str, str], done: Mapping[str, Any], later: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether one of these parts has changed, or will: those that come later are compared."""
+    if any(done[name]["changed"] for name in names if name in done):
+        return True
+    coming = [part for part in later if name_of(part) in names]
+    return any(apply_part(part, secrets, Run(check_mode=True), done)["changed"] for part in coming)
 
 
 def is_about_to_start(done: Mapping[str, Any], run: Run) -> bool:
