@@ -311,7 +311,7 @@ class DjangoHost(Host):
         return self.release.digest()
 
     def pack(self) -> dict[str, Any]:
-        """The release packed on the control node: what the tasks that install it need. Raises RunError."""
+        """The release packed on the control node: what the tasks that install it need. Raises DeploymentError."""
         missing = self.release.missing()
         if missing:
             raise DeploymentError(
