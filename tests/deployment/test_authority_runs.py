@@ -55,8 +55,8 @@ def test_a_run_that_was_cut_short_is_gone_on_with(folder: Path, monkeypatch: pyt
     assert {name: content(folder)[name] for name in whole} == {name: left[name] for name in whole}
     assert len(content(folder)) == 7
     for host, names in HOSTS.items():
-        files = (str(folder / file) for file in (f"{host}.crt", f"{host}.key", "ca.crt"))
-        assert certificate_state(*files, names[0])["faults"] == []
+        cert, key, ca = (str(folder / file) for file in (f"{host}.crt", f"{host}.key", "ca.crt"))
+        assert certificate_state(cert, key, ca, names[0])["faults"] == []
     assert authority(folder).issue() == {}
 
 
