@@ -77,7 +77,7 @@ def keeps_role(mode: str, reply: Mapping[str, Any]) -> bool:
     return mode == "cluster" or (mode == "sentinel" and "role" in reply and not reply.get("cluster"))
 
 
-def speaks_otherwise(reply: Mapping[str, Any], tls: bool) -> bool:
+def tls_differs(reply: Mapping[str, Any], tls: bool) -> bool:
     """Whether a running server or Sentinel changes between TLS and plain TCP.
 
     A client understands only one of them, so all such servers are stopped together. The other Sentinels do not

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployment.model import BUS, hosts_of
 
-# The variables in which the roles have said what a host is to have.
+# The names under which a host has what it is to have, see States.known.
 REDIS, SENTINEL, APP = "redis_wanted", "redis_sentinel_wanted", "django_app_wanted"
 EXPORTER = "redis_exporter_wanted"
 # Where a server that listens everywhere is asked on its own host.

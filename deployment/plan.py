@@ -561,7 +561,7 @@ def _of_starts(changes: Changes, host: str) -> Iterator[Step]:
 
 
 def _of_rest(changes: Changes, host: str) -> Iterator[Step]:
-    """What differs on a host of which no step has a word: no difference is kept from whoever reads the plan."""
+    """What differs on a host of which no step above has a word, so that a host that changes is never missing."""
     for section in ORDER:
         if changes.changes(host, section):
             results = changes.section(host, section)

@@ -93,7 +93,9 @@ def plan(site: Site, compared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply(site: Site, steps: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What each step applies to each host: ``hosts``, by section what the module host_apply takes.
+    """What each step applies to each host: ``hosts``, by step what the module host_apply takes.
+
+    Two entries are for tasks instead: ``release`` of a Django host, and ``restart`` of a server.
 
     Issues the certificates that are missing, and packs the releases that are new, on the control node.
     """

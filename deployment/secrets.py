@@ -10,8 +10,8 @@ from typing import Any
 SECRET = re.compile(
     r"pass(word|wd)?([-_.]|$)|requirepass|masterauth|secret|token|credential|api_?key|auth([-_.]|$)", re.I
 )
-# Directives of redis.conf and sentinel.conf whose values are never shown. The module redis_config has the same
-# pattern on the managed host, where this package is not; a test compares them.
+# Directives of redis.conf and sentinel.conf whose values are never shown. The part configuration has the
+# same pattern on the managed host (host/configuration.py), where this package is not; a test compares them.
 SECRET_DIRECTIVE = re.compile(r"user$|.*(pass|passwd|password|auth)$|sentinel .*-pass\b")
 # Environment variables that hold a secret themselves, and not the name of a file with one.
 SECRET_IN_ENVIRONMENT = re.compile(

@@ -360,8 +360,8 @@ class States:
             return True
         server, sentinel = self.used.get(name), self.watching.get(name)
         return bool(
-            (server and server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
-            or (sentinel and decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls))
+            (server and server.tcp and decisions.tls_differs(server.reply, server.tls))
+            or (sentinel and decisions.tls_differs(sentinel.sentinel_reply, sentinel.tls))
         )
 
     def stops_server(self, name: str) -> bool:
@@ -369,14 +369,14 @@ class States:
         server = self.used.get(name)
         if server is None or "role" not in server.reply:
             return False
-        return self.changes_authority(name) or (server.tcp and decisions.speaks_otherwise(server.reply, server.tls))
+        return self.changes_authority(name) or (server.tcp and decisions.tls_differs(server.reply, server.tls))
 
     def stops_sentinel(self, name: str) -> bool:
         """Whether a host's Sentinel is stopped before any is deployed."""
         sentinel = self.watching.get(name)
         if sentinel is None or not sentinel.sentinel_reply.get("running"):
             return False
-        return self.changes_authority(name) or decisions.speaks_otherwise(sentinel.sentinel_reply, sentinel.tls)
+        return self.changes_authority(name) or decisions.tls_differs(sentinel.sentinel_reply, sentinel.tls)
 
     def changes_authority(self, name: str) -> bool:
         """Whether a host is to trust another CA than it does; then neither side understands the other."""

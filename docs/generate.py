@@ -23,34 +23,17 @@ RULES = PROJECT / PAGE
 
 # In the order in which people need them; further roles follow by name.
 ORDER = ("cache", "redis", "django_app", "service", "summary")
-# Roles of which people set only these; the other variables are arguments that one role gives to another.
-FOR_PEOPLE = {
-    "service": ("service_manager", "service_dir", "service_verify_kill"),
-    "summary": ("summary_hint",),
-}
 
 
-class DocsError(Exception):
-    """A role lacks what the tables need; the text says what."""
-
-
-def specs(roles: Path = PROJECT / "roles") -> dict[str, dict[str, dict[str, Any]]]:
-    """The variables that people set, by role, each with its entry of argument_specs; roles without any are left out.
-
-    Raises DocsError if FOR_PEOPLE names a variable that its role does not have.
-    """
-    found = {path.parts[-3]: path for path in roles.glob("*/meta/argument_specs.yml")}
+def specs() -> dict[str, dict[str, dict[str, Any]]]:
+    """The variables by role, each with its entry of argument_specs."""
+    found = {path.parts[-3]: path for path in (PROJECT / "roles").glob("*/meta/argument_specs.yml")}
     names = [*filter(found.__contains__, ORDER), *sorted(set(found) - set(ORDER))]
     chosen = {}
     for name in names:
         (entry_point,) = yaml.safe_load(found[name].read_text("utf-8"))["argument_specs"].values()
-        options = entry_point["options"]
-        wanted = FOR_PEOPLE.get(name, tuple(options))
-        unknown = sorted(set(wanted) - set(options))
-        if unknown:
-            raise DocsError(f"role {name} has no variable {', '.join(unknown)}: correct FOR_PEOPLE in docs/generate.py")
-        chosen[name] = {variable: option for variable, option in options.items() if variable in wanted}
-    return {name: options for name, options in chosen.items() if options}
+        chosen[name] = entry_point["options"]
+    return chosen
 
 
 def table(options: dict[str, dict[str, Any]]) -> str:
@@ -135,11 +118,7 @@ def main(arguments: list[str] | None = None, variables: Path = VARIABLES, rules_
     parser = argparse.ArgumentParser(description="Write the pages of the variables and of the rules.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     check = parser.parse_args(arguments).check
-    try:
-        wanted = {variables: variables_page(), rules_path: rules_page()}
-    except DocsError as error:
-        print(f"docs/generate.py: {error}", file=sys.stderr)
-        return 2
+    wanted = {variables: variables_page(), rules_path: rules_page()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         if check:

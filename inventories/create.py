@@ -300,7 +300,7 @@ def main_yml(wanted: Wanted) -> str:
     if domains := wanted.common.get("django_app_allowed_hosts"):
         names = ", ".join(map(scalar, domains))
         blocks.append(f"# The names under which clients ask for the site.\ndjango_app_allowed_hosts: [{names}]")
-    blocks.append("# What is often changed next: take away the # before a variable. The README lists all of them.")
+    blocks.append("# What is often changed next: take away the # before one. docs/variables.md lists all of them.")
     blocks += [text for modes, text in OFTEN_CHANGED if wanted.mode in modes.split()]
     return "\n\n".join(blocks) + "\n"
 

@@ -322,7 +322,7 @@ class DjangoHost(Host):
         return f"{self.text('django_app_home')}/releases/{self.release_name}"
 
     def pack(self) -> dict[str, Any]:
-        """The release packed on the control node: what the tasks that install it need. Raises RunError."""
+        """The release packed on the control node: what the tasks that install it need. Raises DeploymentError."""
         missing = self.release.missing()
         if missing:
             raise DeploymentError(

@@ -25,12 +25,11 @@ class Files:
 
 @dataclass(frozen=True)
 class Issued:
-    """What the CA on the control node has for a host: texts in PEM, and why they are new ("" where they are not)."""
+    """What the CA on the control node has for a host: texts in PEM."""
 
     cert: str
     key: str
     ca: str
-    reason: str = ""
 
 
 def file_parts(files: Files, issued: Issued, owner: str, group: str) -> list[Part]:

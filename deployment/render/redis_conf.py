@@ -42,5 +42,5 @@ def redis_persists(directives: Mapping[str, Any]) -> bool:
 
 
 def redis_has_secrets(directives: Mapping[str, Any]) -> bool:
-    """Whether a value among these is nothing to be seen in a log; by name, as in the module ``redis_config``."""
+    """Whether a value among these is nothing to be seen in a log; by name, as in the part ``configuration``."""
     return any(SECRET_DIRECTIVE.match(str(name).lower()) for name in directives)

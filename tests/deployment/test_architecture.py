@@ -1,4 +1,4 @@
-"""Who imports whom: one direction, no circle, and one file that touches the import path."""
+"""Who imports whom: one direction, no circle, and one file that touches the import path; how long tests may be."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from conftest import PROJECT
 BRIDGE = PROJECT / "ansible" / "plugins" / "action" / "deployment.py"
 # Beside the deployment, and not on its path.
 BESIDE = {"ansible", "bench", "drill", "security"}
+# CONTRIBUTING.md promises that test files stay below it.
+LONGEST = 500
 PACKAGES = {"cachestack", "cryptography", "deployment", "jinja2", "yaml"}
 # Modules know the host, which has Python and nothing else.
 ON_HOSTS = [
@@ -98,6 +100,11 @@ def test_one_file_touches_the_import_path() -> None:
     folders = [path for path in PROJECT.iterdir() if path.is_dir() and path.name != "tests" and path.name[0] != "."]
     sources = [path for folder in folders for path in folder.rglob("*.py")]
     assert [path for path in sources if touches_path(path.read_text("utf-8"))] == [BRIDGE]
+
+
+def test_test_files_are_below_500_lines() -> None:
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in (PROJECT / "tests").rglob("*.py")}
+    assert {name: lines for name, lines in lengths.items() if lines >= LONGEST} == {}
 
 
 def test_tests_touch_the_import_path_in_one_place() -> None:

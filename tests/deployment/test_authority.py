@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -321,72 +319,6 @@ def test_a_key_that_others_may_read_is_closed(authority: Of, folder: Path) -> No
     (folder / "ca.key").chmod(0o644)
     assert authority().issue() == {}
     assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
-
-
-# Runs that are cut short, or side by side
-
-
-@pytest.mark.parametrize("written", range(6))
-def test_a_run_that_was_cut_short_is_gone_on_with(
-    authority: Of, folder: Path, monkeypatch: pytest.MonkeyPatch, written: int
-) -> None:
-    """Cut short at each of its six files, after half of it was written."""
-    rename = os.replace
-    done: list[Path] = []
-
-    def cut(source: Path, target: Path) -> None:
-        if len(done) == written:
-            source.write_bytes(source.read_bytes()[:50])
-            raise KeyboardInterrupt
-        done.append(target)
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", cut)
-        with pytest.raises(KeyboardInterrupt):
-            authority().issue()
-    left = {name: text for name, text in content(folder).items() if name.endswith((".crt", ".key"))}
-    assert len(left) == written
-    assert all(text.endswith(b"-----\n") for text in left.values())
-    authority().issue()
-    # What was whole is still in use, and nothing lies about.
-    whole = {name for host in ("ca", "redis-1", "redis-2") if f"{host}.crt" in left for name in left if host in name}
-    assert {name: content(folder)[name] for name in whole} == {name: left[name] for name in whole}
-    assert len(content(folder)) == 7
-    for host, names in HOSTS.items():
-        assert state(folder, host, names[0])["faults"] == []
-    assert authority().issue() == {}
-
-
-def test_a_run_waits_for_the_other(authority: Of, folder: Path) -> None:
-    authority().issue()
-    began, ended = threading.Event(), threading.Event()
-    with (folder / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Who only asks waits for nobody.
-        assert authority().reasons == {}
-
-        def other() -> None:
-            began.set()
-            authority().issue()
-            ended.set()
-
-        thread = threading.Thread(target=other, daemon=True)
-        thread.start()
-        assert began.wait(30)
-        assert not ended.wait(0.2)
-    thread.join(30)
-    assert ended.is_set()
-
-
-def test_two_runs_at_once_have_one_ca(authority: Of, folder: Path) -> None:
-    threads = [threading.Thread(target=authority().issue) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert authority().reasons == {}
-    assert len(content(folder)) == 7
 
 
 # What the user has to put right

@@ -125,7 +125,7 @@ def test_keeps_role(mode: str, reply: dict[str, Any], keeps: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "tls", "otherwise"),
+    ("reply", "tls", "differs"),
     [
         ({"tls": False}, True, True),
         ({"tls": True}, False, True),
@@ -139,8 +139,8 @@ def test_keeps_role(mode: str, reply: dict[str, Any], keeps: bool) -> None:
         ({}, True, False),
     ],
 )
-def test_speaks_otherwise(reply: dict[str, Any], tls: bool, otherwise: bool) -> None:
-    assert decisions.speaks_otherwise(reply, tls) is otherwise
+def test_tls_differs(reply: dict[str, Any], tls: bool, differs: bool) -> None:
+    assert decisions.tls_differs(reply, tls) is differs
 
 
 def test_may_be_succeeded() -> None:

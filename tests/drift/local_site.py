@@ -41,9 +41,12 @@ class Done:
 
 
 class LocalSite:
-    """A deployment in mode sentinel, with its inventory and all of its state below one directory."""
+    """A deployment in mode sentinel, with its inventory and all of its state below one directory.
 
-    def __init__(self, folder: Path) -> None:
+    ``others``: variables of its inventory beside those of inventories/local.
+    """
+
+    def __init__(self, folder: Path, **others: Any) -> None:
         self.folder = folder
         self.ports = {name: (free_port(), free_port()) for name in SERVERS}
         self.app_port = free_port()
@@ -58,7 +61,7 @@ class LocalSite:
         }
         (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts), "utf-8")
         shipped = PROJECT / "inventories" / "local" / "group_vars" / "all.yml"
-        own = {"cache_mode": "sentinel", "redis_server_bin": str(server_binary())}
+        own = {"cache_mode": "sentinel", "redis_server_bin": str(server_binary()), **others}
         # What the shipped file says too is said here once more, and the last one wins.
         variables = {**yaml.safe_load(shipped.read_text("utf-8")), **own}
         (inventory / "group_vars").mkdir()
@@ -85,10 +88,10 @@ class LocalSite:
 
     # Runs
 
-    def deploy(self) -> Done:
-        """Run site.yml."""
+    def deploy(self, playbook: Path = PROJECT / "site.yml", *arguments: str) -> Done:
+        """Run site.yml, or another playbook."""
         done = subprocess.run(
-            self._deployment,
+            [*self._deployment[:-1], str(playbook), *arguments],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 from typing import Any
 
@@ -55,6 +56,12 @@ def test_the_documentation_is_that_of_the_arguments(name: str, monkeypatch: pyte
     assert yaml.safe_load(module.EXAMPLES)
     for key, value in yaml.safe_load(getattr(module, "RETURN", "{}")).items():
         assert set(value) <= {"description", "type", "returned"}, key
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_that_a_documentation_names_exists(name: str) -> None:
+    named = re.findall(r"M\(([\w.]+)\)", importlib.import_module(f"ansible.plugins.modules.{name}").DOCUMENTATION)
+    assert set(named) <= set(MODULES)
 
 
 def test_the_defaults_of_a_connection_are_those_of_the_client(redis_server: RedisServerFactory) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import PROJECT
 from test_roles import ROLES
@@ -76,6 +77,17 @@ def test_a_role_says_in_one_sentence_what_to_do(refusals: dict[str, str], role: 
     assert "name the role cache" in sentence
     assert sentence.endswith("or import the playbook site.yml")
     assert ". " not in sentence
+
+
+def test_every_step_is_one_of_a_role_or_refused() -> None:
+    """A role of somebody's own playbook would leave out any other one without a word."""
+    files = [*(PROJECT / "ansible" / "deploy").glob("*.yml"), *(PROJECT / "roles").glob("*/tasks/*.yml")]
+    texts = "\n".join(path.read_text("utf-8") for path in files)
+    steps = set(re.findall(r"\bdeploy_(\w+)", texts)) - {"compare", "changes"}
+    of_roles = set(re.findall(r"cache_plan\.steps\.(\w+) \| default\(\[\]\)(?! \| difference)", texts))
+    refused = yaml.safe_load((PROJECT / "roles" / "cache" / "vars" / "main.yml").read_text("utf-8"))
+    assert of_roles | set(refused["cache_steps_of_site"]) == steps
+    assert of_roles & set(refused["cache_steps_of_site"]) == set()
 
 
 def test_the_summary_says_who_was_not_asked(tmp_path: Path) -> None:

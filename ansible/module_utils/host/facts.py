@@ -19,13 +19,10 @@ IFREQ = 16 + max(16, 3 * struct.calcsize("P"))
 MOST_ADDRESSES = 4096
 # Addresses to which every default route leads; nothing is sent to them. Those of Ansible's setup.
 ELSEWHERE = {socket.AF_INET: "8.8.8.8", socket.AF_INET6: "2404:6800:400a:800::1012"}
-# Distributions whose names in Ansible are not the first word of their own.
-DISTRIBUTIONS = {"rhel": "RedHat", "ol": "OracleLinux", "linuxmint": "Linux Mint", "opensuse-leap": "openSUSE Leap"}
 
 
 def facts() -> dict[str, Any]:
     """The facts; those that a host does not have are empty, not missing. ``memtotal_mb`` is in MiB."""
-    release = _release()
     return {
         "nodename": os.uname().nodename,
         "machine_id": (text_of("/var/lib/dbus/machine-id") or text_of("/etc/machine-id")).strip(),
@@ -39,9 +36,6 @@ def facts() -> dict[str, Any]:
             # What Ansible's pip module needs to make a virtualenv.
             "modules": {name: find_spec(name) is not None for name in ("ensurepip", "packaging")},
         },
-        "distribution": DISTRIBUTIONS.get(release.get("ID", ""), release.get("NAME", "Linux").split()[0]),
-        "distribution_major_version": release.get("VERSION_ID", "").split(".")[0],
-        "service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else text_of("/proc/1/comm").strip(),
     }
 
 
@@ -90,11 +84,6 @@ def _memory() -> int:
     """The memory of the host, in KiB."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", text_of("/proc/meminfo"), re.M)
     return int(found.group(1)) if found else 0
-
-
-def _release() -> dict[str, str]:
-    """See os-release(5)."""
-    return dict(re.findall(r"""^(\w+)=["']?(.*?)["']?$""", text_of("/etc/os-release"), re.M))
 
 
 def text_of(path: str) -> str:

@@ -49,7 +49,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-facts: {description: "The facts, as Ansible's setup names them, and own_address, where redis is asked.", type: dict}
+facts: {description: "The facts, as Ansible's setup names them.", type: dict}
 program: {description: "The server, its version, environment and source, and what is refused; or an error.", type: dict}
 redis: {description: "The role, leader, link, version and TLS of the server, and whether it is installed.", type: dict}
 sentinel: {description: "Whether the Sentinel is running, who leads, its quorum and what is unsettled.", type: dict}
@@ -135,8 +135,6 @@ def look(questions: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("redis", "sentinel"):
         if name in asked and not asked[name]["address"]:
             asked[name] = {**asked[name], "address": own_address(found, asked[name]["announced"])}
-    if "redis" in asked:
-        found["own_address"] = own_address(found, asked["redis"]["announced"])
     if "probe" in asked:
         asked["probe"] = at_home(asked["probe"], own_address(found, announced(asked)))
     with ThreadPoolExecutor(len(QUESTIONS)) as threads:

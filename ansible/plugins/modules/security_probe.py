@@ -84,7 +84,7 @@ options:
     description:
       - Redis servers and Sentinels (C(is_sentinel)), each with C(address), C(port), C(tls_name), C(tls_ca_file) and the
         C(passwords) of its users, C(default) alone where it has no others; and what the rules of C(app) come from, as
-        in M(redis_users), C(clients), C(keys), C(app_rules) and C(cluster).
+        in the part C(users) of M(host_apply), C(clients), C(keys), C(app_rules) and C(cluster).
     type: list
     elements: dict
     default: []
