@@ -305,6 +305,22 @@ def test_renewal(ca: Values) -> None:
     assert plain(found) == found
 
 
+def test_a_renewal_in_check_mode_issues_nothing(ca: Values) -> None:
+    one = site("sentinel", said=running("sentinel", tls=True), **ca)
+    issued(States(one))
+    directory = Path(ca["redis_tls_authority_dir"])
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    assert run.renew(one, check_mode=True) == {"issued": SERVERS, "hosts": {}, "sentinels": {}}
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+    assert run.renew(one)["issued"] == SERVERS
+
+
+def test_a_renewal_in_check_mode_makes_no_ca(ca: Values) -> None:
+    one = site("sentinel", said=running("sentinel", tls=True), **ca)
+    assert run.renew(one, check_mode=True)["issued"] == SERVERS
+    assert not Path(ca["redis_tls_authority_dir"]).exists()
+
+
 @pytest.mark.parametrize(
     ("mode", "text"), [("replication", "redis-1, redis-2, redis-3 has no TLS"), ("locmem", "no host has no TLS")]
 )

@@ -104,7 +104,7 @@ class ActionModule(ActionBase):
         return {}
 
     def _renew(self) -> dict[str, Any]:
-        return run.renew(self._site())
+        return run.renew(self._site(), self._task.check_mode)
 
     def _drill(self) -> dict[str, Any]:
         from drill.description import deployment_description
