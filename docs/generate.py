@@ -110,7 +110,7 @@ def rules_page() -> str:
             "",
             "## Before any host is contacted",
             "",
-            "By `make preflight`, and by the first play of `site.yml`.",
+            "By `make preflight`, and by the first play of `site.yml`; of values that facts decide, once these are known.",
             "",
             *_explained(rules.RULES),
             "## With the hosts' facts, before anything is changed",

@@ -85,11 +85,11 @@ class LocalSite:
 
     # Runs
 
-    def deploy(self) -> Done:
+    def deploy(self, *arguments: str, **environment: str) -> Done:
         """Run site.yml."""
         done = subprocess.run(
-            self._deployment,
-            env=self._environment,
+            [*self._deployment, *arguments],
+            env={**self._environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
