@@ -178,6 +178,13 @@ def renew(site: Site, check_mode: bool = False) -> dict[str, Any]:
     return {"issued": issued, "hosts": hosts, "sentinels": sentinels}
 
 
+def local_checks(site: Site) -> dict[str, Any]:
+    """By host how its exporter and its firewall are checked, which needs no other host."""
+    states = States(site)
+    found = {name: verification(states, name) for name in site.looked}
+    return {name: {word: own[word] for word in ("exporter", "firewall") if word in own} for name, own in found.items()}
+
+
 def describe(site: Site) -> dict[str, Any]:
     """By host how what runs there is reached."""
     states = States(site)

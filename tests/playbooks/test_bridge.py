@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from builders import site as built_site
 from deployment.errors import DeploymentError
 from local_site import LocalSite
 from rendering import bridge
+from servers import free_port
 
 # Values that are known once the hosts were looked at
 
@@ -59,9 +61,46 @@ def test_a_run_says_what_no_fact_says(tmp_path: Path) -> None:
     (tmp_path / "inventory" / "host_vars" / "redis-2.yml").write_text(
         "redis_bind: '{{ ansible_facts.eth9.ipv4.address }}'\n", "utf-8"
     )
-    done = site.deploy("--check")
+    done = site.play("site.yml", "--check")
     assert done.failed
     assert f"redis-2: {NO_ETH9}" in done.output
+
+
+# Hosts that are down
+
+
+@pytest.fixture
+def with_one_down(tmp_path: Path) -> LocalSite:
+    """A site to which nothing was deployed, and whose host redis-2 cannot be reached."""
+    site = LocalSite(tmp_path)
+    (tmp_path / "inventory" / "host_vars").mkdir()
+    down = f"ansible_connection: ssh\nansible_host: 127.0.0.1\nansible_port: {free_port()}\n"
+    (tmp_path / "inventory" / "host_vars" / "redis-2.yml").write_text(down, "utf-8")
+    return site
+
+
+def test_an_audit_goes_on_without_a_host_that_is_down(with_one_down: LocalSite) -> None:
+    done = with_one_down.play("ansible/security.yml")
+    assert done.failed
+    assert re.findall(r"- '(\S+): it was not asked", done.output) == ["redis-2"]
+    assert re.search(r"- 'redis-1: Redis on \S+ could not be asked further", done.output), done.output
+
+
+def test_the_status_is_told_without_a_host_that_is_down(with_one_down: LocalSite) -> None:
+    done = with_one_down.play("ansible/status.yml")
+    assert not done.failed
+    assert re.findall(r"(\S+), was not asked", done.output) == ["redis-2", "redis-2"], done.output
+
+
+def test_a_host_that_no_audit_has_asked_is_a_fault() -> None:
+    """Whether it was down at once, or before it was probed."""
+    looked = {name: answer(name, {}) for name in ("redis-1", "app-1")}
+    action = bridge("standalone", "judge_security", looked=looked)
+    action._task.args["holders"] = []
+    control = {"machine": "here", "secrets": {word: [] for word in ("short", "files", "processes", "journal", "units")}}
+    action._variables |= {"security_control": control, "ansible_play_hosts_all": ["redis-1", "app-1", "down-1"]}
+    faults = action._judge_security()["faults"]
+    assert [fault.partition(": it was not asked")[0] for fault in faults] == ["redis-1, app-1, down-1"]
 
 
 # Renewals

@@ -146,16 +146,22 @@ class ActionModule(ActionBase):
         questions = {host: security_questions(disclosed, host) for host, about in disclosed.items() if about}
         groups = [{"host": host, "groups": ["security_asked"]} for host in questions]
         described = {host: about for host, about in run.describe(site).items() if about}
-        return {"hosts": questions, "secrets": secrets_of(disclosed), "groups": groups, "described": described}
+        asked = {"hosts": questions, "secrets": secrets_of(disclosed), "groups": groups, "described": described}
+        return {**asked, "checks": run.local_checks(site)}
 
     def _judge_security(self) -> dict[str, Any]:
         from security.findings import security_faults
 
         answers = {name: self._registered(name) for name in SECURITY_ANSWERS}
+        described = run.describe(self._site())
         known = {
-            host: {**about, **{name: said[host] for name, said in answers.items() if host in said}}
-            for host, about in run.describe(self._site()).items()
+            host: {**described.get(host, {}), **{name: said[host] for name, said in answers.items() if host in said}}
+            for host in self._variables["ansible_play_hosts_all"]
         }
+        for host, about in known.items():
+            # Where nothing runs there is nothing to probe.
+            if host not in described or described[host]:
+                about.setdefault("security_probed", {"unreachable": True})
         control = _plain(self._variables["security_control"])
         return dict(security_faults(known, control, _plain(self._task.args["holders"])))
 
