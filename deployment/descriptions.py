@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
+from deployment.desired import firewall
 from deployment.desired.exporter import PACKAGE
 from deployment.desired.parts import Part, arguments
 from deployment.site import Host
@@ -136,9 +137,8 @@ def verification(states: States, name: str) -> dict[str, Any]:
             "ready": _state("ready", [*kill, app.ready_part]),
             "writes": bool(app.cache.nodes) and not app.own_caches,
         }
-    firewall = states.parts(name).get("firewall")
-    if firewall and firewall[-1]["part"] == "firewall_load":
-        found["firewall"] = _state("firewall", firewall[-1:])
+    if states.loads_firewall(name):
+        found["firewall"] = _state("firewall", [firewall.LOAD])
     return found
 
 

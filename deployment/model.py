@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from deployment.addresses import endpoint, is_loopback
+from deployment.clients import DEFAULT_ALIASES
 from deployment.specs import Option, defaults, is_whole, options
 
 # The groups whose hosts get something; deployments of other names are reached through their Django hosts.
@@ -90,6 +91,16 @@ class Deployment:
             return "resilient"
         old = django_version(self.get(host, "django_app_django_version")) < (4, 0)
         return "django_redis" if self.mode != "locmem" and old else "builtin"
+
+    def aliases(self, host: str) -> Any:
+        """The cache aliases of a Django host; what else is written there another rule refuses."""
+        given = self.variables[host].get("django_app_cache_aliases")
+        return DEFAULT_ALIASES["cluster" if self.mode == "cluster" else "others"] if given is None else given
+
+    def session_alias(self, host: str) -> str:
+        """The alias that holds the sessions of a Django host, "" for none."""
+        given = self.variables[host].get("django_app_session_alias")
+        return ("" if self.mode == "locmem" else "dj_session") if given is None else str(given)
 
     def machine(self, host: str) -> str:
         """What tells the host's machine from others."""

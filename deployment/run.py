@@ -156,10 +156,10 @@ def check_protocol(site: Site) -> None:
         )
 
 
-def renew(site: Site) -> dict[str, Any]:
-    """New certificates: what is applied to each host (``hosts``), and what restarts the ``sentinels``.
+def renew(site: Site, check_mode: bool = False) -> dict[str, Any]:
+    """New certificates: who gets one (``issued``), what is applied to each host (``hosts``), what to the ``sentinels``.
 
-    Raises RunError where a server has no TLS.
+    In check mode none is issued, and nothing is applied. Raises RunError where a server has no TLS.
     """
     check_protocol(site)
     states = States(site)
@@ -170,12 +170,23 @@ def renew(site: Site) -> dict[str, Any]:
             f"{', '.join(plain) or 'no host'} has no TLS, so there is nothing to renew; "
             "write redis_tls: true and deploy first"
         )
-    for authority in states.authorities.values():
-        replace(authority, renew=True).issue()
+    authorities = [replace(authority, renew=True) for authority in states.authorities.values()]
+    issued = [name for authority in authorities for name in authority.reasons]
+    if check_mode:
+        return {"issued": issued, "hosts": {}, "sentinels": {}}
+    for authority in authorities:
+        authority.issue()
     states = States(site, has_issued=True)
     hosts = {name: states.renewal(name) for name in servers}
     sentinels = {name: states.steps(name)["restart_sentinel"] for name in states.watching}
-    return {"hosts": hosts, "sentinels": sentinels}
+    return {"issued": issued, "hosts": hosts, "sentinels": sentinels}
+
+
+def local_checks(site: Site) -> dict[str, Any]:
+    """By host how its exporter and its firewall are checked, which needs no other host."""
+    states = States(site)
+    found = {name: verification(states, name) for name in site.looked}
+    return {name: {word: own[word] for word in ("exporter", "firewall") if word in own} for name, own in found.items()}
 
 
 def describe(site: Site) -> dict[str, Any]:

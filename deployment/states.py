@@ -267,6 +267,13 @@ class States:
         elif is_there and name in self._firewalls:
             yield "firewall", firewall.retired_parts()
 
+    def loads_firewall(self, name: str) -> bool:
+        """Whether a host's rules are to be loaded; while hosts were not looked at, whether it has some that are."""
+        if set(self.site.looked) != set(self.site.values):
+            is_there = FIREWALL in (self.site.said(name, "probe").get("units") or ())
+            return is_there and bool(self.site.values[name].get("firewall_enabled"))
+        return any(firewall.LOAD in parts for _, parts in self._firewall_parts(name))
+
     def _redis_parts(self, name: str, as_it_speaks: bool) -> Iterator[tuple[str, list[Part]]]:
         server = self.servers.get(name)
         if server is None:

@@ -6,11 +6,10 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deployment.clients import CLIENTS, DEFAULT_ALIASES, DEFAULT_PREFIX
-from deployment.model import Deployment, group_names
+from deployment.clients import CLIENTS, DEFAULT_PREFIX
+from deployment.model import Deployment
 
 # The users that a mode needs beside app, admin and monitor.
 OF_MODE = {"replication": ["replica"], "sentinel": ["replica", "sentinel"], "cluster": ["replica"]}
@@ -35,33 +34,25 @@ def redis_passwords(password: str, admin_password: str, mode: str) -> dict[str, 
     return {"admin": str(admin_password), "app": str(password), **derived}
 
 
-def redis_access(names: Iterable[str], hostvars: Mapping[str, Any], mode: str, group: str) -> dict[str, list[str]]:
-    """What the Django hosts among ``names`` that use the servers of ``group`` come with, asked or not.
+def redis_access(deployment: Deployment) -> dict[str, list[str]]:
+    """What the Django hosts of a deployment come with, asked or not.
 
     Returns ``clients``, and ``keys``: patterns of the keys of all their aliases, whatever client and serializer.
     """
     clients: set[str] = set()
     keys: set[str] = set()
-    for name in names:
-        variables = hostvars[name]
-        if group_names(variables)[0] != group:
-            continue
-        caches = variables.get("django_app_caches") or {}
+    for name in deployment.apps:
+        caches = deployment.mapping(name, "django_app_caches")
         for cache in caches.values():
             backend = str(cache.get("BACKEND"))
             if "redis" in backend.lower():
                 clients |= {client for start, client in BACKENDS.items() if backend.startswith(start)} or set(CLIENTS)
                 keys.add("*" if "KEY_FUNCTION" in cache else f"{_literal(cache.get('KEY_PREFIX', ''))}:*")
         if not caches:
-            clients.add(Deployment(group, "", [], [], [name], {name: variables}).client(name))
-            keys |= {f"{_literal(prefix)}/*" for prefix in _prefixes(variables.get("django_app_cache_aliases"), mode)}
+            clients.add(deployment.client(name))
+            aliases = deployment.aliases(name).values()
+            keys |= {f"{_literal((alias or {}).get('key_prefix', DEFAULT_PREFIX))}/*" for alias in aliases}
     return {"clients": sorted(clients), "keys": sorted(keys)}
-
-
-def _prefixes(aliases: Mapping[str, Any] | None, mode: str) -> list[str]:
-    if aliases is None:
-        aliases = DEFAULT_ALIASES["cluster" if mode == "cluster" else "others"]
-    return list(dict.fromkeys(str((alias or {}).get("key_prefix", DEFAULT_PREFIX)) for alias in aliases.values()))
 
 
 def _literal(prefix: Any) -> str:

@@ -155,6 +155,8 @@ def _control_faults(control: Mapping[str, Any], holders: Sequence[str]) -> Judge
 
 
 def _unasked(probed: Mapping[str, Any]) -> str:
+    if probed.get("unreachable"):
+        return "it was not asked, so nothing is known of it: Ansible did not get to it; see what it says above"
     said, why = probed.get("msg", "the probe failed"), "-e '{\"cache_no_log\": false}'"
     return f"it could not be asked: {said}; run again with {why}"
 

@@ -75,7 +75,7 @@ def aliases(deployment: Deployment) -> Iterator[Finding]:
         if client not in CLIENTS or (client, deployment.mode) in UNABLE:
             # Another rule says so; the rest is told for the client that it will be.
             client = "resilient"
-        found, session_alias = _aliases(deployment, host)
+        found, session_alias = deployment.aliases(host), deployment.session_alias(host)
         key = repr((found, client, session_alias))
         if key not in known:
             known[key] = list(alias_faults(found, deployment.mode, client, session_alias, _databases(deployment)))
@@ -107,7 +107,7 @@ def _plain_options(deployment: Deployment, found: Any, client: str) -> Iterator[
 def alias_warnings(deployment: Deployment) -> Iterator[Finding]:
     """The caches work, but hardly as they are meant, such as with sessions that are lost without an error."""
     for host in deployment.apps:
-        found, session_alias = _aliases(deployment, host)
+        found, session_alias = deployment.aliases(host), deployment.session_alias(host)
         written = deployment.mapping(host, "django_app_caches")
         for fault in alias_doubts(found, deployment.client(host), session_alias) if not written else ():
             yield _finding(host, "django_app_cache_aliases", fault)
@@ -148,14 +148,6 @@ def _refused(
             yield Finding(host, f"django_app_cache_aliases.{alias}", NOTHING, *as_fault(problem))
 
 
-def _aliases(deployment: Deployment, host: str) -> tuple[Any, str]:
-    """The aliases of a host and the one of its sessions, as the role has them where nobody says anything."""
-    default = "" if deployment.mode == "locmem" else "dj_session"
-    session = deployment.variables[host].get("django_app_session_alias")
-    found = deployment.variables[host].get("django_app_cache_aliases")
-    return ({"default": {}, "dj_session": {}} if found is None else found), str(default if session is None else session)
-
-
 def _databases(deployment: Deployment) -> int:
     """How many databases the servers have."""
     for host in deployment.nodes:
@@ -176,7 +168,7 @@ def caches(deployment: Deployment) -> Iterator[Finding]:
         version = django_version(deployment.get(host, "django_app_django_version"))
         for fault in caches_faults(given, version, _databases(deployment), deployment.client(host)) if given else ():
             yield _finding(host, "django_app_caches", fault)
-        _, session = _aliases(deployment, host)
+        session = deployment.session_alias(host)
         if given and session and session not in given:
             wrong = "the sessions use this alias, and there is none of that name"
             yield Finding(

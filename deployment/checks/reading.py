@@ -10,6 +10,9 @@ from typing import Any
 from deployment.secrets import SECRET
 
 UNDEFINED = re.compile(r"'(\w+)' is undefined")
+NO_ATTRIBUTE = re.compile(r"object of type '\w+' has no attribute '(\w+)'")
+# What follows may be the answer of a vault.
+NO_LOOKUP = re.compile(r"The lookup plugin '[\w.]+' failed")
 VAULT = "$ANSIBLE_VAULT"
 SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
 # A variable with a value that is neither a template, nor encrypted, nor a mapping: in YAML, JSON and INI files.
@@ -39,9 +42,15 @@ def _named(raw: Mapping[str, Any], name: str) -> str:
 
 def reason_of(error: Exception, raw: Any) -> str:
     """Return why a value cannot be had, without the value: a password may have the marks of a template."""
-    reason = str(error).strip().splitlines()[0]
-    if UNDEFINED.match(reason) and re.fullmatch(r"\s*\{\{[^{}%]*\}\}\s*", str(raw)):
-        return reason
+    reason, text = str(error).strip().splitlines()[0], str(raw)
+    if failed := NO_LOOKUP.match(reason):
+        return failed[0]
+    if "ansible_facts" in text or re.fullmatch(r"\s*\{\{[^{}%]*\}\}\s*", text):
+        missing = NO_ATTRIBUTE.match(reason)
+        # An attribute that is not written there is the value of another variable, maybe of a secret.
+        if UNDEFINED.match(reason) or (missing and missing[1] in text):
+            return reason
+        return "something that it names has no value"
     if isinstance(raw, str):
         return "Ansible reads its {{, {% or {# as a template (for a text that has them write !unsafe)"
     return reason

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from deployment.checks import access, django, servers, variables
-from deployment.checks.problems import WARNING, Problem, Rule, problems
+from deployment.checks.problems import ERROR, WARNING, Problem, Rule, problems
 from deployment.checks.servers import each
 from deployment.model import Inventory
 
@@ -52,7 +55,25 @@ RULES = (
     Rule("python-name", each(django.names)),
 )
 
+# Those for a single value, which need not know the other hosts.
+OF_VALUES = tuple(rule for rule in RULES if rule.id in ("unreadable-variable", "wrong-value"))
+
 
 def inventory_problems(inventory: Inventory) -> list[Problem]:
     """Return everything that is wrong with an inventory, errors first. Contacts nobody."""
     return problems(RULES, inventory, inventory.groups)
+
+
+def known_problems(inventory: Inventory, looked: Collection[str], of_values: bool = False) -> list[Problem]:
+    """Return the errors of an inventory whose hosts have said their facts; warnings were given before that.
+
+    Hosts that were not ``looked`` at may have values that nobody knows yet: they are left out, and then, or with
+    ``of_values``, so are the rules for several hosts.
+    """
+    known = replace(
+        inventory,
+        variables={host: own for host, own in inventory.variables.items() if host in looked},
+        unreadable={host: own for host, own in inventory.unreadable.items() if host in looked},
+    )
+    chosen = RULES if not of_values and len(known.variables) == len(inventory.variables) else OF_VALUES
+    return [problem for problem in problems(chosen, known, inventory.groups) if problem.severity == ERROR]

@@ -14,7 +14,6 @@ from typing import Any
 from deployment.addresses import endpoint
 from deployment.checks.rendered import django_caches
 from deployment.checks.versions import cache_words
-from deployment.clients import DEFAULT_ALIASES
 from deployment.desired.parts import Part, Secret, directory, file
 from deployment.desired.tls import Issued
 from deployment.errors import DeploymentError
@@ -88,19 +87,15 @@ class DjangoHost(Host):
 
     # The caches
 
-    @cached_property
+    @property
     def aliases(self) -> Mapping[str, Any]:
-        """The cache aliases; in a cluster, which has one database, they differ in their prefixes."""
-        given = self.values.get("django_app_cache_aliases")
-        if given is not None:
-            return dict(given)
-        return DEFAULT_ALIASES["cluster" if self.cache.mode == "cluster" else "others"]
+        """The cache aliases."""
+        return dict(self.cache.deployment.aliases(self.name))
 
     @property
     def session_alias(self) -> str:
         """The alias that holds the sessions, "" for none."""
-        given = self.values.get("django_app_session_alias")
-        return ("" if self.cache.mode == "locmem" else "dj_session") if given is None else str(given)
+        return self.cache.deployment.session_alias(self.name)
 
     @property
     def own_caches(self) -> dict[str, Any]:

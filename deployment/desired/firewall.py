@@ -16,6 +16,7 @@ PACKAGE, PROGRAM = "nftables", "/usr/sbin/nft"
 # Debian's own service empties the ruleset whenever it starts and reloads.
 DROP_IN = f"/etc/systemd/system/nftables.service.d/{NAME}.conf"
 ROOT = {"owner": "root", "group": "root", "mode": "0644"}
+LOAD: Part = {"part": "firewall_load", "file": RULES, "name": NAME}
 
 
 def parts(ports: Sequence[Mapping[str, Any]]) -> list[Part]:
@@ -30,7 +31,7 @@ def parts(ports: Sequence[Mapping[str, Any]]) -> list[Part]:
         file(UNIT, render("firewall", "unit.service.j2", rules=RULES), **ROOT),
         directory(DROP_IN.rpartition("/")[0], "root", "root", "0755"),
         file(DROP_IN, render("firewall", "nftables.conf.j2", rules=RULES), **ROOT),
-        {"part": "firewall_load", "file": RULES, "name": NAME},
+        LOAD,
     ]
 
 

@@ -253,8 +253,7 @@ class RedisHost(Host):
     @property
     def access(self) -> dict[str, Any]:
         """What Django's user may do: for which clients, with which keys, and what the inventory adds."""
-        site, deployment = self.cache.site, self.cache.deployment
-        found = redis_access(deployment.apps, site.known, self.cache.mode, deployment.group)
+        found = redis_access(self.cache.deployment)
         return {
             "clients": found["clients"],
             "keys": found["keys"],

@@ -13,7 +13,7 @@ import wrong_django
 import wrong_servers
 import wrong_variables
 from deployment.checks.problems import ERROR, WARNING, Problem, Rule, as_text, problems, shown
-from deployment.checks.rules import RULES, inventory_problems
+from deployment.checks.rules import RULES, inventory_problems, known_problems
 from deployment.checks.servers import EXPORTER_PORT, SHARED
 from deployment.decisions import exporter_port
 from deployment.model import Inventory
@@ -90,6 +90,39 @@ def test_a_value_that_nobody_can_have() -> None:
     (told,) = found(one, unreadable=unreadable)
     assert told.rule == "unreadable-variable"
     assert "redis-1: redis_password: its value cannot be had: 'vault_redis_password' is undefined" in str(told)
+
+
+def known(one: Given, *looked: str, of_values: bool = False, **more: Any) -> list[str]:
+    """The rules that an inventory breaks whose hosts were looked at, all of them where none is named."""
+    told = known_problems(Inventory(*one, **more), looked or one[0], of_values)
+    return sorted({problem.rule for problem in told})
+
+
+def test_a_value_that_nobody_can_have_once_facts_are_known() -> None:
+    unreadable = {"redis-1": {"redis_bind": "object of type 'dict' has no attribute 'eth9'"}}
+    for of_values in (True, False):
+        assert known(standalone(), unreadable=unreadable, of_values=of_values) == ["unreadable-variable"]
+        assert known(standalone(), "redis-1", unreadable=unreadable, of_values=of_values) == ["unreadable-variable"]
+    assert known(standalone(), "app-1", unreadable=unreadable) == []
+
+
+def test_a_wrong_value_once_facts_are_known() -> None:
+    one = changed(given("replication", 2), "redis-1", redis_port="abc")
+    assert known(one) == known(one, "redis-1") == known(one, of_values=True) == ["wrong-value"]
+    assert known(one, "redis-2") == []
+
+
+def test_hosts_are_compared_once_all_facts_are_known() -> None:
+    """Of a part of them a value may be missing that is the same."""
+    one = changed(given("replication", 2), "redis-1", redis_tls=True)
+    assert "not-the-same" in known(one)
+    assert known(one, "redis-1") == known(one, of_values=True) == []
+
+
+def test_a_warning_is_not_given_twice() -> None:
+    one = given("replication", 2, redis_acl=False)
+    assert [problem.severity for problem in found(one)] == [WARNING]
+    assert known(one) == []
 
 
 def test_a_secret_in_the_open_is_a_warning() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployment.checks.reading import plain_secrets
+import pytest
+
+from deployment.checks.reading import plain_secrets, reason_of
 
 
 def test_where_secrets_lie_in_the_open(tmp_path: Path) -> None:
@@ -19,3 +21,29 @@ def test_where_secrets_lie_in_the_open(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     found = {(Path(path).name, name) for path, name in plain_secrets(tmp_path)}
     assert found == {("main.yml", "redis_password"), ("hosts.yaml", "vault_password")}
+
+
+NO_ETH9 = "object of type 'dict' has no attribute 'eth9'"
+TEMPLATE = "Ansible reads its {{, {% or {# as a template (for a text that has them write !unsafe)"
+
+
+@pytest.mark.parametrize(
+    ("error", "raw", "reason"),
+    [
+        ("'nobody' is undefined", "{{ nobody }}", "'nobody' is undefined"),
+        (NO_ETH9, "{{ ansible_facts.eth9.ipv4.address }} 127.0.0.1", NO_ETH9),
+        (NO_ETH9, "{{ facts_of_mine.eth9 }}", NO_ETH9),
+        # A password that is read as a template, or by which something is looked up.
+        ("'hunter2' is undefined", "x{{hunter2}}y", TEMPLATE),
+        ("object of type 'dict' has no attribute 'hunter2'", "{{ users[password] }}", "something that it names has"),
+        (
+            "The lookup plugin 'ansible.builtin.file' failed: no file hunter2",
+            "{{ lookup('file', x) }}",
+            "The lookup plugin 'ansible.builtin.file' failed",
+        ),
+    ],
+)
+def test_why_a_value_cannot_be_had(error: str, raw: str, reason: str) -> None:
+    told = reason_of(ValueError(error), raw)
+    assert told.startswith(reason)
+    assert "hunter2" not in told

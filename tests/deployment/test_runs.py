@@ -12,6 +12,7 @@ import pytest
 from builders import MODES, SECRETS, Changed, Values, compared, follows, issued, leads, running, site, watches, with_ca
 from deployment import run
 from deployment.errors import DeploymentError
+from deployment.hosts import FIREWALL
 from deployment.run import RunError
 from deployment.site import Site
 from deployment.states import States
@@ -275,6 +276,21 @@ def test_what_else_is_verified() -> None:
     assert [name for name in hosts if "cluster" in hosts[name].get("redis", {})] == ["redis-1"]
 
 
+def test_what_a_host_is_asked_of_itself_needs_no_other_host() -> None:
+    said = running("replication")
+    said["redis-1"] = {**said["redis-1"], "probe": {"units": [FIREWALL]}}
+    said["redis-2"] = {"redis": {"error": "refused"}}
+    one = site("replication", said=said, redis_exporter_enabled=True, firewall_enabled=True)
+    with pytest.raises(RunError):
+        run.verify(one)
+    found = run.local_checks(one)
+    # Django listens to its own machine alone.
+    assert [sorted(found[name]) for name in (*SERVERS, "app-1")] == [["exporter", "firewall"]] * 3 + [[]]
+    # Which rules it needs only the others know: those that it has are compared.
+    assert run.local_checks(limited(one, "redis-1")) == {"redis-1": found["redis-1"]}
+    assert list(run.local_checks(limited(one, "redis-3"))["redis-3"]) == ["exporter"]
+
+
 # cachecheck
 
 
@@ -322,6 +338,22 @@ def test_renewal(ca: Values) -> None:
         "sentinel_agrees",
     ]
     assert plain(found) == found
+
+
+def test_a_renewal_in_check_mode_issues_nothing(ca: Values) -> None:
+    one = site("sentinel", said=running("sentinel", tls=True), **ca)
+    issued(States(one))
+    directory = Path(ca["redis_tls_authority_dir"])
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    assert run.renew(one, check_mode=True) == {"issued": SERVERS, "hosts": {}, "sentinels": {}}
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+    assert run.renew(one)["issued"] == SERVERS
+
+
+def test_a_renewal_in_check_mode_makes_no_ca(ca: Values) -> None:
+    one = site("sentinel", said=running("sentinel", tls=True), **ca)
+    assert run.renew(one, check_mode=True)["issued"] == SERVERS
+    assert not Path(ca["redis_tls_authority_dir"]).exists()
 
 
 @pytest.mark.parametrize(

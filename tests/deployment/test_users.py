@@ -10,6 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from deployment.checks.rendered import django_caches
+from deployment.model import Deployment
 from deployment.users import derived_password, redis_access, redis_passwords
 from servers import RedisServer, RedisServerFactory
 
@@ -19,11 +20,10 @@ CLIENTS = ["builtin", "django_redis", "resilient"]
 NODES = [{"name": "redis-1", "address": "redis-1", "port": 6379, "role": "leader", "tls": False, "socket": None}]
 
 
-def access(*hosts: dict[str, Any], mode: str = "standalone", group: str = "redis") -> dict[str, list[str]]:
-    """What Django hosts with these variables come with, the keys in order."""
-    hostvars = {f"app-{number}": variables for number, variables in enumerate(hosts, 1)}
-    found = redis_access(hostvars, hostvars, mode, group)
-    return {**found, "keys": sorted(found["keys"])}
+def access(*hosts: dict[str, Any], mode: str = "standalone") -> dict[str, list[str]]:
+    """What Django hosts with these variables come with."""
+    variables = {f"app-{number}": {"cache_mode": mode, **own} for number, own in enumerate(hosts, 1)}
+    return redis_access(Deployment("redis", "redis_sentinel", [], [], list(variables), variables))
 
 
 def written(**entry: Any) -> dict[str, Any]:
@@ -79,19 +79,13 @@ def test_the_aliases_of_a_cluster_that_nobody_named() -> None:
     ],
 )
 def test_the_clients(variables: dict[str, Any], mode: str, clients: list[str]) -> None:
-    assert access({"cache_mode": mode, **variables}, mode=mode)["clients"] == clients
+    assert access(variables, mode=mode)["clients"] == clients
 
 
 def test_hosts_that_differ_come_with_everything() -> None:
     one, other = {"cache_client": "builtin"}, {**written(BACKEND=DJANGO_REDIS, KEY_PREFIX="shop")}
     assert access(one, other) == {"clients": ["builtin", "django_redis"], "keys": ["dj/*", "shop:*"]}
     assert access() == {"clients": [], "keys": []}
-
-
-def test_hosts_of_another_deployment_come_with_nothing() -> None:
-    other = {"cache_redis_group": "redis_b", "django_app_cache_aliases": {"default": {"key_prefix": "b"}}}
-    assert access({}, other)["keys"] == ["dj/*"]
-    assert access({}, other, group="redis_b")["keys"] == ["b/*"]
 
 
 # A server decides what matches.

@@ -87,6 +87,11 @@ WRONG: dict[str, tuple[str, Given, list[str]]] = {
         ["django_app_cache_aliases.default.db = 1", "the database 0 alone"],
     ),
     "B10 a db that is not there": ("alias", alias(db=99), ["default.db = 99", "16 databases", "0 to 15"]),
+    "a db of a default alias that is not there": (
+        "alias",
+        standalone(redis_config={"databases": 2}),
+        ["django_app_cache_aliases.dj_session.db = 2", "2 databases", "0 to 1"],
+    ),
     "a db in quotes": ("alias", alias(db="1"), ["default.db = '1'", "without quotes"]),
     "a db below nothing": ("alias", alias(db=-1), ["default.db = -1"]),
     "B31 seconds with a unit": (

@@ -88,11 +88,15 @@ class LocalSite:
 
     # Runs
 
-    def deploy(self, playbook: Path = PROJECT / "site.yml", *arguments: str) -> Done:
-        """Run site.yml, or another playbook."""
+    def deploy(self, **environment: str) -> Done:
+        """Run site.yml."""
+        return self.play("site.yml", **environment)
+
+    def play(self, playbook: str, *arguments: str, **environment: str) -> Done:
+        """Run a playbook."""
         done = subprocess.run(
-            [*self._deployment[:-1], str(playbook), *arguments],
-            env=self._environment,
+            [*self._command(playbook), *arguments],
+            env={**self._environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -103,7 +107,7 @@ class LocalSite:
     def deploy_until(self, pattern: str) -> None:
         """Run site.yml until a file below the state is there, and kill it in that moment with all its children."""
         with open(self.folder / "killed.log", "ab") as log:
-            run = subprocess.Popen(self._deployment, env=self._environment, stdout=log, stderr=log)
+            run = subprocess.Popen(self._command("site.yml"), env=self._environment, stdout=log, stderr=log)
             while not any(self.state.glob(pattern)):
                 assert run.poll() is None, (self.folder / "killed.log").read_text("utf-8")
                 time.sleep(0.002)
@@ -126,10 +130,9 @@ class LocalSite:
     def _inventory(self) -> list[str]:
         return ["-i", str(self.folder / "inventory")]
 
-    @property
-    def _deployment(self) -> list[str]:
+    def _command(self, playbook: str) -> list[str]:
         program = Path(sys.executable).with_name("ansible-playbook")
-        return [str(program), *self._inventory, str(PROJECT / "site.yml")]
+        return [str(program), *self._inventory, str(PROJECT / playbook)]
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,14 @@ def load_plugins() -> None:
     action_loader.add_directory(str(PROJECT / "ansible" / "plugins" / "action"))
 
 
-def site(inventory: str | Path, **variables: Any) -> Site:
-    """The site of an inventory that no host was asked about; the variables are as after `-e`."""
+def bridge(
+    inventory: str | Path,
+    step: str = "look",
+    check_mode: bool = False,
+    looked: Mapping[str, Mapping[str, Any]] | None = None,
+    **variables: Any,
+) -> Any:
+    """The plugin with the task of a step; ``looked`` is by host its answer to a look, variables are as after `-e`."""
     load_plugins()
     loader = DataLoader()
     loader.set_basedir(str(PROJECT))
@@ -45,7 +52,9 @@ def site(inventory: str | Path, **variables: Any) -> Site:
     manager.extra_vars.update(variables)
     # Makes them known to the manager.
     HostVars(hosts, manager, loader)
-    task = {"name": "Look", "deployment": {"step": "look"}}
+    for host, answer in (looked or {}).items():
+        manager.set_nonpersistent_facts(host, {"cache_looked": answer})
+    task = {"name": "Take a step", "deployment": {"step": step}, "check_mode": check_mode}
     play = Play.load({"hosts": "all", "gather_facts": False, "tasks": [task]}, manager, loader)
     known = manager.get_vars(play=play, host=hosts.get_host("app-1"))
     action = action_loader.get(
@@ -58,7 +67,12 @@ def site(inventory: str | Path, **variables: Any) -> Site:
         shared_loader_obj=None,
     )
     action._variables = known
-    made: Site = action._site()
+    return action
+
+
+def site(inventory: str | Path, **variables: Any) -> Site:
+    """The site of an inventory that no host was asked about."""
+    made: Site = bridge(inventory, **variables)._site()
     return made
 
 

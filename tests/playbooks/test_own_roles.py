@@ -49,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
 
 
 def play(site: LocalSite, *arguments: str) -> Done:
-    return site.deploy(site.folder / "own.yml", *arguments)
+    return site.play(str(site.folder / "own.yml"), *arguments)
 
 
 def test_the_roles_install_and_apply(site: LocalSite) -> None:

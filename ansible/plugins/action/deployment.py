@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3] / "django_app"))
 
 from deployment import run
 from deployment.checks import reading, rules, variables
-from deployment.checks.problems import WARNING, as_answer, in_python
+from deployment.checks.problems import WARNING, Problem, as_answer, in_python
 from deployment.errors import DeploymentError
 from deployment.model import Inventory, hosts_of
 from deployment.site import Site
@@ -42,6 +44,27 @@ DESIRED = "cache_desired"
 CONTAINER = "ansible_docker_host"
 # And those that the audit of security judges.
 SECURITY_ANSWERS = ("security_probed", "redis_exporter_probed", "firewall_compared", "django_app_checked")
+
+
+class RefusedError(DeploymentError):
+    """The inventory or the hosts have problems; the text is all of them."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A host's variables: the ``values`` of those that have one, and the ``errors`` for which others have none.
+
+    ``raw`` has them as they are written, and ``given`` the names of those that the roles' defaults do not decide.
+    """
+
+    raw: Mapping[str, Any]
+    given: frozenset[str]
+    values: Mapping[str, Any]
+    errors: Mapping[str, Exception]
+
+    def needs_facts(self, name: str) -> bool:
+        """Whether a variable without a value may have one once all facts are gathered."""
+        return reading.names_facts(self.raw, name)
 
 
 class ActionModule(ActionBase):
@@ -70,18 +93,20 @@ class ActionModule(ActionBase):
     # The steps
 
     def _check(self) -> dict[str, Any]:
-        inventory = self._inventory()
-        found = as_answer(rules.inventory_problems(inventory))
-        return self._judged(found, "The inventory is refused, and nothing was changed.")
+        directories = sorted({str(host.raw.get("inventory_dir") or "") for host in self._hosts.values()} - {""})
+        plain = [pair for one in directories for pair in reading.plain_secrets(Path(one))]
+        inventory = replace(self._inventory(), plain_secrets=plain)
+        self._judge(as_answer(rules.inventory_problems(inventory)), "The inventory is")
+        return {}
 
     def _look(self) -> dict[str, Any]:
-        values, needs_facts = self._values()
-        return {**run.look(self._site_of(values), bool(self._task.args.get("briefly"))), "needs_facts": needs_facts}
+        needs_facts = any(host.needs_facts(name) for host in self._hosts.values() for name in host.errors)
+        return {**run.look(self._site(), bool(self._task.args.get("briefly"))), "needs_facts": needs_facts}
 
     def _compare(self) -> dict[str, Any]:
-        site = self._site()
-        judged = self._judged(run.problems(site), "The hosts are refused, and nothing was changed.")
-        return judged if judged.get("failed") else {**run.compare(site), "values": site.values}
+        site = self._known_site(of_values=False)
+        self._judge(run.problems(site), "The hosts are")
+        return {**run.compare(site), "values": site.values}
 
     def _plan(self) -> dict[str, Any]:
         compared = {host: said["sections"] for host, said in self._registered(COMPARED).items() if "sections" in said}
@@ -95,7 +120,7 @@ class ActionModule(ActionBase):
         return run.apply(self._site(), steps)
 
     def _verify(self) -> dict[str, Any]:
-        return run.verify(self._site())
+        return run.verify(self._known_site())
 
     def _cachecheck(self) -> dict[str, Any]:
         reports = {host: json.loads(said["stdout"]) for host, said in self._registered("django_app_cachecheck").items()}
@@ -104,33 +129,39 @@ class ActionModule(ActionBase):
         return {}
 
     def _renew(self) -> dict[str, Any]:
-        return run.renew(self._site())
+        return run.renew(self._known_site(), self._task.check_mode)
 
     def _drill(self) -> dict[str, Any]:
         from drill.description import deployment_description
 
-        site = self._site()
+        site = self._known_site()
         return {"description": deployment_description(site, run.describe(site))}
 
     def _ask_security(self) -> dict[str, Any]:
         from security.findings import secrets_of, security_questions
 
-        site = self._site()
+        site = self._known_site()
         run.check_protocol(site)
         disclosed = run.disclose(site)
         questions = {host: security_questions(disclosed, host) for host, about in disclosed.items() if about}
         groups = [{"host": host, "groups": ["security_asked"]} for host in questions]
         described = {host: about for host, about in run.describe(site).items() if about}
-        return {"hosts": questions, "secrets": secrets_of(disclosed), "groups": groups, "described": described}
+        asked = {"hosts": questions, "secrets": secrets_of(disclosed), "groups": groups, "described": described}
+        return {**asked, "checks": run.local_checks(site)}
 
     def _judge_security(self) -> dict[str, Any]:
         from security.findings import security_faults
 
         answers = {name: self._registered(name) for name in SECURITY_ANSWERS}
+        described = run.describe(self._site())
         known = {
-            host: {**about, **{name: said[host] for name, said in answers.items() if host in said}}
-            for host, about in run.describe(self._site()).items()
+            host: {**described.get(host, {}), **{name: said[host] for name, said in answers.items() if host in said}}
+            for host in self._variables["ansible_play_hosts_all"]
         }
+        for host, about in known.items():
+            # Where nothing runs there is nothing to probe.
+            if host not in described or described[host]:
+                about.setdefault("security_probed", {"unreachable": True})
         control = _plain(self._variables["security_control"])
         return dict(security_faults(known, control, _plain(self._task.args["holders"])))
 
@@ -142,59 +173,56 @@ class ActionModule(ActionBase):
         if self._task.check_mode and "cache_plan" in self._variables:
             text = _plain(self._variables["cache_plan"]["plan"]["text"])
         else:
-            text = f"{run.report(self._site())}\n{self._task.args.get('hint') or ''}".strip()
+            site = self._site()
+            # What runs is told all the same: it was deployed with what the variables were then.
+            for problem in self._known_problems(site):
+                Display().warning(str(problem), formatted=True)
+            text = f"{run.report(site)}\n{self._task.args.get('hint') or ''}".strip()
         return {"msg": text, "_ansible_verbose_always": True}
 
-    def _judged(self, found: dict[str, Any], refusal: str) -> dict[str, Any]:
-        """Show the problems; the task fails where there are errors."""
+    def _judge(self, found: dict[str, Any], what: str) -> None:
+        """Show the problems. Raises RefusedError where there are errors."""
         _answer(found)
-        errors = [problem for problem in found["problems"] if problem["severity"] != WARNING]
-        if errors:
-            return {"failed": True, "msg": f"{found['text']}\n{refusal}"}
+        if any(problem["severity"] != WARNING for problem in found["problems"]):
+            raise RefusedError(f"{found['text']}\n{what} refused, and nothing was changed.")
         for problem in found["problems"]:
             Display().warning(problem["text"], formatted=True)
-        return {}
 
     # What is known
 
-    def _inventory(self) -> Inventory:
-        """What the inventory says, as the checks see it."""
+    def _inventory(self, looked: Container[str] = ()) -> Inventory:
+        """What the inventory says, as the checks see it; a host that was looked at has said its facts."""
         values: dict[str, dict[str, Any]] = {}
         unreadable: dict[str, dict[str, str]] = {}
-        directories = set()
-        groups = self._groups()
-        for host in hosts_of(groups):
-            raw = self._raw(host)
-            directories.add(str(raw.get("inventory_dir") or ""))
-            given = {**self._variables["hostvars"].raw_get(host), **self._play_variables()}
-            names = [name for name in given if name in variables.CONNECTION or variables.may_be_ours(name)]
-            values[host], errors = self._resolved(raw, names)
-            unreadable[host] = {
-                name: reading.reason_of(error, raw[name])
-                for name, error in errors.items()
-                if not reading.names_facts(raw, name)
+        for name, host in self._hosts.items():
+            values[name] = {word: value for word, value in host.values.items() if word in host.given}
+            unreadable[name] = {
+                word: reading.reason_of(error, host.raw[word])
+                for word, error in host.errors.items()
+                if word in host.given and (name in looked or not host.needs_facts(word))
             }
-        plain = [pair for one in sorted(filter(None, directories)) for pair in reading.plain_secrets(Path(one))]
-        return Inventory(values, groups, unreadable, plain)
+        return Inventory(values, self._groups(), unreadable)
+
+    def _known_site(self, of_values: bool = True) -> Site:
+        """The site, once the hosts have said their facts. Raises RefusedError where a value is missing or wrong."""
+        site = self._site()
+        self._judge(as_answer(self._known_problems(site, of_values)), "The inventory is")
+        return site
+
+    def _known_problems(self, site: Site, of_values: bool = True) -> list[Problem]:
+        """What is wrong with the values; nothing where the step compare has found them right, and handed them on."""
+        if self._compared_values():
+            return []
+        return rules.known_problems(self._inventory(site.looked), site.looked, of_values)
 
     def _site(self) -> Site:
-        """Every variable of the roles for every host, as the step compare found them, and what the hosts said."""
-        found = (self._variables.get(DESIRED) or {}).get("values")
-        return self._site_of(_plain(found) if found else self._values()[0])
+        """Every variable of the roles for every host, as the step compare found them, and what the hosts said.
 
-    def _values(self) -> tuple[dict[str, dict[str, Any]], bool]:
-        """Every variable of the roles for every host; and whether some have none before all facts are gathered."""
-        values: dict[str, dict[str, Any]] = {}
-        needs_facts = False
-        for host in hosts_of(self._groups()):
-            raw = self._raw(host)
-            names = [name for name in (*options(), *variables.CONNECTION, CONTAINER) if name in raw]
-            found, errors = self._resolved(raw, names)
-            values[host] = {**found, **dict.fromkeys(errors)}
-            needs_facts = needs_facts or any(reading.names_facts(raw, name) for name in errors)
-        return values, needs_facts
-
-    def _site_of(self, values: dict[str, dict[str, Any]]) -> Site:
+        What has no value, as before all facts are gathered, is None.
+        """
+        values = self._compared_values() or {
+            name: {**host.values, **dict.fromkeys(host.errors)} for name, host in self._hosts.items()
+        }
         looked = self._registered(LOOKED)
         programs = self._registered(PROGRAM)
         said = {
@@ -204,7 +232,26 @@ class ActionModule(ActionBase):
         }
         return Site(values, self._groups(), said, str(self._variables["ansible_playbook_python"]))
 
-    def _resolved(self, raw: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Exception]]:
+    def _compared_values(self) -> dict[str, dict[str, Any]]:
+        """What the step compare has handed on; empty where it was not taken."""
+        values: dict[str, dict[str, Any]] = _plain((self._variables.get(DESIRED) or {}).get("values") or {})
+        return values
+
+    @cached_property
+    def _hosts(self) -> dict[str, Resolved]:
+        """The hosts' variables, each worked out once for a task: a lookup may say something else the next time."""
+        found = {}
+        for host in hosts_of(self._groups()):
+            raw = self._raw(host)
+            given = {**self._variables["hostvars"].raw_get(host), **self._play_variables()}
+            names = [name for name in (*options(), *variables.CONNECTION, CONTAINER) if name in raw]
+            # Later the results of tasks are among the variables, and begin like ours.
+            if self._task.args["step"] == "check":
+                names += [name for name in given if variables.may_be_ours(name)]
+            found[host] = Resolved(raw, frozenset(given), *self._resolved(raw, dict.fromkeys(names)))
+        return found
+
+    def _resolved(self, raw: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Exception]]:
         """The values of some of a host's variables, and by name why others have none."""
         templar = self._templar.copy_with_new_env(available_variables=raw)
         values: dict[str, Any] = {}
