@@ -361,7 +361,8 @@ def main(names: list[str]) -> int:
             future.result()
         for scenario in scenarios:
             if scenario.is_timed:
-                runner.run_faults(scenario)
+                # In a thread as well: an interruption of this one would wait for the end of the faults.
+                pool.submit(runner.run_faults, scenario).result()
     except Interruption as reason:
         print(f"{reason}: removing the containers", file=sys.stderr, flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):
