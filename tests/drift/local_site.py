@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Done:
         """How much a run changed, by host."""
         found = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", self.output, re.M)
         return {host: int(number) for host, number in found}
+
+    @property
+    def trips(self) -> dict[str, int]:
+        """How often a run went to each host, where it was verbose: a module is one trip, since its code is piped."""
+        return dict(Counter(re.findall(r"^<(\S+)> EXEC ", self.output, re.M)))
 
 
 class LocalSite:

@@ -14,6 +14,7 @@ from ansible.module_utils.host.process import newer_files, started_at
 from ansible.module_utils.redis_acl import users
 
 from local_site import APP, SERVERS, LocalHost, LocalSite
+from servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -349,6 +350,27 @@ def test_nothing_is_left_to_do_after_runs_that_were_killed(site: LocalSite) -> N
     assert not done.failed, done.output
     assert done.changed == dict.fromkeys((*SERVERS, APP), 0), done.output
     assert_clean(site)
+
+
+# A variable with the deployed value, once a fact is known that the look itself does not bring.
+NAMES_FACTS = '{"redis_maxmemory": "{{ ansible_facts.kernel and \'64mb\' }}"}'
+
+
+@pytest.mark.parametrize(
+    ("variables", "more"), [("{}", 0), (NAMES_FACTS, 1)], ids=["as shipped", "an inventory of facts"]
+)
+def test_a_run_with_nothing_to_do_goes_to_each_host_twice(
+    site: LocalSite, tmp_path: Path, variables: str, more: int
+) -> None:
+    """To look and to compare; to a host that the mode does not use once, and for all facts once more."""
+    unused = tmp_path / "unused.yml"
+    unused.write_text(
+        f"redis: {{hosts: {{redis-4: {{redis_modes: [standalone], redis_port: {free_port()}}}}}}}", "utf-8"
+    )
+    done = site.play("site.yml", "-i", str(unused), "-e", variables, ANSIBLE_VERBOSITY="3")
+    assert not done.failed, done.output
+    assert set(done.changed.values()) == {0}, done.output
+    assert done.trips == {**dict.fromkeys((*SERVERS, APP), 2 + more), "redis-4": 1 + more}, done.output
 
 
 @pytest.mark.parametrize("batch", BATCHES)
