@@ -70,9 +70,8 @@ def test_nothing_follows_a_failure(play: dict[str, Any]) -> None:
     """A host that fails ends the run for all: the next step counts on this one."""
     if play is plays()[-1] or play["hosts"] in GOES_ON:
         return
-    fatal = play.get("any_errors_fatal")
-    # Status looks at those that answer.
-    assert fatal in (True, "{{ not look_briefly | default(false) }}") or play["name"] == "Say what runs"
+    # Ansible takes no template here: any text would be true.
+    assert play.get("any_errors_fatal") is True or play["name"] == "Say what runs"
 
 
 @pytest.mark.parametrize("group", ["sentinel", "replica", "leader"])
