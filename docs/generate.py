@@ -1,4 +1,4 @@
-"""Write the pages of the variables and of the rules; with --check, say whether they are stale.
+"""Write the pages of the variables, of the rules and of the faults; with --check, say whether they are stale.
 
 PYTHONPATH=django_app python -m docs.generate [--check]
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import yaml
 
 from deployment.checks import facts, rules
 from deployment.checks.problems import ERROR, PAGE, Rule
-from deployment.specs import bounds
+from deployment.specs import bounds, options
+from drill.faults import FAULTS, Fault, Limits
+from drill.judge import promised
 
 PROJECT = Path(__file__).resolve().parent.parent
-VARIABLES = PROJECT / "docs" / "variables.md"
-RULES = PROJECT / PAGE
+DOCS = PROJECT / "docs"
 
 # In the order in which people need them; further roles follow by name.
 ORDER = ("cache", "redis", "django_app", "service", "summary")
@@ -114,12 +116,38 @@ def _explained(table: tuple[Rule, ...]) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None, variables: Path = VARIABLES, rules_path: Path = RULES) -> int:
+def faults_page() -> str:
+    """The faults that `make drill` and `make test` inject, with what is promised in each."""
+    return "\n".join(
+        [
+            "# Faults, and what is promised",
+            "",
+            "Written by `make docs` from `drill/faults.py`. `make drill` injects them on this machine, `make test` in",
+            "containers; what was measured is in [README](../README.md#what-a-failover-costs).",
+            "The seconds are those of the variables' defaults: "
+            + ", ".join(f"`{name}` {options()[name].default}" for name in LIMITS)
+            + ".",
+            "",
+            "| fault | modes | what is done | promised |",
+            "|---|---|---|---|",
+            *map(_row, FAULTS),
+            "",
+        ]
+    )
+
+
+def _row(fault: Fault) -> str:
+    limits = Limits(*(options()[name].default / divisor for name, divisor in LIMITS.items()))
+    promises = "; ".join(promised(promise, limits).replace("<=", "at most") for promise in fault.promises)
+    return f"| {fault.id} | {', '.join(fault.modes)} | {fault.title} | {promises} |"
+
+
+def main(arguments: list[str] | None = None, folder: Path = DOCS) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description="Write the pages of the variables and of the rules.")
+    parser = argparse.ArgumentParser(description="Write the pages that are made of the code.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     check = parser.parse_args(arguments).check
-    wanted = {variables: variables_page(), rules_path: rules_page()}
+    wanted = {folder / name: page() for name, page in PAGES.items()}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         if check:
@@ -128,6 +156,18 @@ def main(arguments: list[str] | None = None, variables: Path = VARIABLES, rules_
             path.write_text(wanted[path], "utf-8")
     return 1 if check and stale else 0
 
+
+# The variables of which promises are made, and what makes seconds of them; in the order of Limits.
+LIMITS = {
+    "redis_sentinel_down_after_ms": 1000,
+    "redis_cluster_node_timeout_ms": 1000,
+    "redis_min_replicas_max_lag": 1,
+}
+PAGES: dict[str, Callable[[], str]] = {
+    "variables.md": variables_page,
+    Path(PAGE).name: rules_page,
+    "faults.md": faults_page,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from drill.faults import Fault, Limits
+from drill.faults import Fault, Limits, Promise
 
 # Seconds: what an answer may take; how young a write is that an asynchronous replica need not have.
 SLOW, YOUNG = 1.0, 0.1
@@ -123,10 +123,17 @@ def verdicts(fault: Fault, measured: Measured) -> list[Verdict]:
     found = []
     for promise in fault.promises:
         measure = MEASURES[promise.measure]
-        bound, value = promise.bound(measured.limits), measure.find(measured)
-        said = f"{measure.label} <= {show(bound, measure.unit)}"
-        found.append(Verdict(fault.id, fault.title, said, show(value, measure.unit), value <= bound))
+        value = measure.find(measured)
+        kept = value <= promise.bound(measured.limits)
+        said = promised(promise, measured.limits)
+        found.append(Verdict(fault.id, fault.title, said, show(value, measure.unit), kept))
     return found
+
+
+def promised(promise: Promise, limits: Limits) -> str:
+    """A promise for people, in a deployment with these limits."""
+    measure = MEASURES[promise.measure]
+    return f"{measure.label} <= {show(promise.bound(limits), measure.unit)}"
 
 
 def show(value: float, unit: str) -> str:
