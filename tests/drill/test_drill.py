@@ -15,7 +15,7 @@ import pytest
 from conftest import PROJECT
 from drill import judge, report, run
 from drill.faults import FAULTS, Step
-from drill.hosts import Deployment, DeploymentError, Host, Server
+from drill.hosts import Deployment, DeploymentError, Host, HostError, Server
 from drill.inject import Injector
 from drill.run import choose
 from drilled import APP, LIMITS, PASSWORD, server_of
@@ -149,3 +149,32 @@ def test_a_fault_may_be_done_once_more(tries: int, kept: bool, monkeypatch: pyte
     monkeypatch.setattr(report, "notes", lambda _figures: "")
     assert report.all_kept(run.drill(deployment(()), [fault], [], None, tries)) is kept
     assert len(outcomes) == (2 if tries == 1 else 1)
+
+
+@pytest.mark.parametrize(("kept", "code"), [(True, 0), (False, 1)])
+def test_a_broken_promise_fails_the_command(monkeypatch: pytest.MonkeyPatch, kept: bool, code: int) -> None:
+    verdict = judge.Verdict("F01", "leader killed", "errors to callers <= 0", "0", kept)
+    monkeypatch.setattr(run, "read_deployment", lambda _: None)
+    monkeypatch.setattr(run, "choose", lambda *_: [])
+    monkeypatch.setattr(run, "drill", lambda *_: [report.Result([verdict], {})])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert run.main(["--deployment", "deployment.json"]) == code
+
+
+def test_nothing_is_broken_in_a_deployment_that_is_not_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Ill:
+        wrong = ("redis-2 does not answer",)
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def settle(self, seconds: float) -> None:
+            pass
+
+    monkeypatch.setattr(run, "Injector", Ill)
+    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("it was broken"))
+    ill = deployment((), ())
+    with pytest.raises(HostError, match="not as it should be before the fault: redis-2 does not answer"):
+        run.attempt(ill, FAULTS[0], [], tmp_path, is_first=True)
+    # After another fault that is a broken promise.
+    assert not report.all_kept([run.attempt(ill, FAULTS[0], [], tmp_path)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ansible.plugins.modules import redis_switchover
@@ -99,3 +99,50 @@ def test_a_replica_takes_over_in_a_cluster(run: Switch, farm: Farm) -> None:
 def test_a_primary_without_a_replica_says_so(run: Switch, farm: Farm) -> None:
     node = farm.cluster(replicas=0)[0]
     assert run(port=node.port, auth_file=None)["alone"] == "it leads, and no replica can take over"
+
+
+# What a leader that goes is asked
+
+
+class Leader:
+    """A leader that says what it is told to say, and notes what it was told."""
+
+    def __init__(self, offset: int, *replicas: tuple[str, int]) -> None:
+        self.replication = {"master_repl_offset": str(offset)}
+        self.replication |= {
+            f"slave{place}": f"ip=10.0.0.2,port=6379,state={state},offset={has},lag=0"
+            for place, (state, has) in enumerate(replicas)
+        }
+        self.commands: list[tuple[Any, ...]] = []
+
+    def info(self, _section: str) -> dict[str, str]:
+        return self.replication
+
+    def command(self, *words: Any) -> str:
+        self.commands.append(words)
+        return "OK"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "has_everything"),
+    [
+        ([("online", 100)], True),
+        ([("online", 99)], False),
+        ([("online", 100), ("online", 99)], False),
+        ([("online", 100), ("wait_bgsave", 0)], True),
+        ([("wait_bgsave", 100)], False),
+        ([], False),
+    ],
+)
+def test_nobody_is_promoted_before_the_replicas_have_everything(
+    replicas: list[tuple[str, int]], has_everything: bool
+) -> None:
+    assert redis_switchover.have_everything(cast("Any", Leader(100, *replicas))) is has_everything
+
+
+def test_writes_go_on_where_nobody_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader = Leader(100, ("online", 99))
+    monkeypatch.setattr(redis_switchover, "ask_sentinel", lambda *_: ["10.0.0.1", "6379"])
+    with pytest.raises(redis_switchover.SwitchoverError, match="no replica has what the leader has"):
+        redis_switchover.by_sentinel(cast("Any", leader), {"service": "mymaster", "wait": 1}, 0.0)
+    assert [words[:2] for words in leader.commands] == [("CLIENT", "PAUSE"), ("CLIENT", "UNPAUSE")]
