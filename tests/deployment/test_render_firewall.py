@@ -8,6 +8,7 @@ import pytest
 
 from deployment.model import GROUPS
 from deployment.render.firewall import ADDRESSES, ALLOW, MONITORING, WEB, FirewallError, firewall_rules
+from deployment.render.templates import render
 from test_roles import defaults
 
 Hostvars = dict[str, dict[str, Any]]
@@ -184,3 +185,19 @@ def test_what_the_filter_assumes_is_the_roles() -> None:
     assert [defaults("firewall")[name] for name in ("firewall_enabled", ALLOW, MONITORING, WEB)] == [False, [], [], []]
     assert set(ADDRESSES) - {"ansible_host"} <= {*defaults("redis"), *defaults("redis_sentinel")}
     assert set(GROUPS) == set(GROUPS_OF_SENTINEL)
+
+
+def test_whoever_is_not_named_is_dropped() -> None:
+    ports = [{"port": 6379, "name": "Redis", "ipv4": ["192.0.2.1", "192.0.2.9"], "ipv6": ["fe80::1"]}]
+    rules = render("firewall", "rules.nft.j2", ports=[*ports, {"port": 8000, "name": "Django", "ipv4": [], "ipv6": []}])
+    chain = rules.partition("chain input {\n")[2].partition("\n\t}")[0]
+    assert [line.strip() for line in chain.splitlines()] == [
+        "type filter hook input priority 0; policy accept;",
+        "iif lo accept",
+        "# Redis",
+        "tcp dport 6379 ip saddr { 192.0.2.1, 192.0.2.9 } accept",
+        "tcp dport 6379 ip6 saddr { fe80::1 } accept",
+        "tcp dport 6379 drop",
+        "# Django",
+        "tcp dport 8000 drop",
+    ]

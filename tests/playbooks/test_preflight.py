@@ -53,6 +53,18 @@ def test_the_shipped_inventories_are_right(inventory: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "no problems\n", "")
 
 
+def test_the_play_itself_refuses_a_wrong_inventory(tmp_path: Path) -> None:
+    """As the first one of site.yml; the hosts, which are in a network for examples, are not contacted."""
+    inventory = write(tmp_path / "shop", {**ALL, "redis_port": "abc"})
+    program = Path(sys.executable).with_name("ansible-playbook")
+    command = [str(program), "-i", str(inventory), "site.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 2
+    assert "redis_port = 'abc'" in done.stdout
+    assert "The inventory is refused, and nothing was changed." in done.stdout
+    assert "PLAY [Look at the hosts]" not in done.stdout
+
+
 def test_problems_are_printed_together_and_for_programs(tmp_path: Path) -> None:
     wrong = {**ALL, "redis_port": "abc", "redis_pasword": "opensesame", "vault_redis_password": "hunter2"}
     inventory = write(tmp_path / "shop", wrong)
