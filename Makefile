@@ -103,7 +103,7 @@ bench-deploy: tools ## Measure what a deployment costs: from nothing, with nothi
 bench: dev ## Measure the cache clients against each other
 	PYTHONPATH=django_app:tests python -m bench.run $(ARGS)
 
-docs: dev ## Write the pages of the variables and of the rules
+docs: dev ## Write the pages that are made of the code: variables, rules, faults
 	PYTHONPATH=django_app python -m docs.generate
 
 lint: dev ## Run the linters and the type checker

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -147,38 +147,31 @@ def run(mutations: Sequence[Mutation], jobs: int) -> list[Result]:
     """Try the mutations out side by side. Raises MutationError where a proof is red without any change."""
     copies: SimpleQueue[Path] = SimpleQueue()
 
-    def prove(proof: str) -> str:
+    @contextmanager
+    def borrowed() -> Iterator[Path]:
         copy = copies.get()
         try:
-            return "" if is_green(copy, proof) else proof
+            yield copy
         finally:
             copies.put(copy)
 
+    def prove(proof: str) -> str:
+        with borrowed() as copy:
+            return "" if is_green(copy, proof) else proof
+
     def attempt(mutation: Mutation) -> Result:
-        copy = copies.get()
-        try:
+        with borrowed() as copy:
             result = try_out(copy, mutation)
-        finally:
-            copies.put(copy)
         print(f"{'noticed ' if result.noticed else 'SURVIVED'} {mutation.name} ({result.seconds:.0f} s)", flush=True)
         return result
 
-    with _checkouts(jobs) as made, ThreadPoolExecutor(jobs) as threads:
-        for copy in made:
-            copies.put(copy)
+    with ExitStack() as made, ThreadPoolExecutor(jobs) as threads:
+        for _ in range(jobs):
+            copies.put(made.enter_context(checkout()))
         proofs = list(dict.fromkeys(one.proof for one in mutations))
         if red := list(filter(None, threads.map(prove, proofs))):
             raise MutationError(f"red without any change, so they prove nothing: {'; '.join(red)}")
         return list(threads.map(attempt, mutations))
-
-
-@contextmanager
-def _checkouts(count: int) -> Iterator[list[Path]]:
-    if not count:
-        yield []
-        return
-    with checkout() as copy, _checkouts(count - 1) as others:
-        yield [copy, *others]
 
 
 def chosen(mutations: Sequence[Mutation], names: Iterable[str]) -> list[Mutation]:

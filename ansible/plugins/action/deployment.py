@@ -211,7 +211,7 @@ class ActionModule(ActionBase):
 
     def _known_problems(self, site: Site, of_values: bool = True) -> list[Problem]:
         """What is wrong with the values; nothing where the step compare has found them right, and handed them on."""
-        if self._compared_values():
+        if self._compared_values:
             return []
         return rules.known_problems(self._inventory(site.looked), site.looked, of_values)
 
@@ -220,7 +220,7 @@ class ActionModule(ActionBase):
 
         What has no value, as before all facts are gathered, is None.
         """
-        values = self._compared_values() or {
+        values = self._compared_values or {
             name: {**host.values, **dict.fromkeys(host.errors)} for name, host in self._hosts.items()
         }
         looked = self._registered(LOOKED)
@@ -232,6 +232,7 @@ class ActionModule(ActionBase):
         }
         return Site(values, self._groups(), said, str(self._variables["ansible_playbook_python"]))
 
+    @cached_property
     def _compared_values(self) -> dict[str, dict[str, Any]]:
         """What the step compare has handed on; empty where it was not taken."""
         values: dict[str, dict[str, Any]] = _plain((self._variables.get(DESIRED) or {}).get("values") or {})
@@ -243,7 +244,7 @@ class ActionModule(ActionBase):
         found = {}
         for host in hosts_of(self._groups()):
             raw = self._raw(host)
-            given = {**self._variables["hostvars"].raw_get(host), **self._play_variables()}
+            given = {**self._variables["hostvars"].raw_get(host), **self._play_variables}
             names = [name for name in (*options(), *variables.CONNECTION, CONTAINER) if name in raw]
             # Later the results of tasks are among the variables, and begin like ours.
             if self._task.args["step"] == "check":
@@ -272,28 +273,26 @@ class ActionModule(ActionBase):
         looked = known.get(LOOKED) or {}
         facts = {**(known.get("ansible_facts") or {}), **_plain(looked.get("facts") or {})}
         return {
-            **self._defaults(),
+            **self._defaults,
             **known,
-            **self._play_variables(),
+            **self._play_variables,
             "hostvars": self._variables["hostvars"],
             "ansible_facts": facts,
         }
 
+    @cached_property
     def _defaults(self) -> dict[str, Any]:
         """The defaults of all roles as they are written."""
-        if not hasattr(self, "_role_defaults"):
-            files = sorted(PROJECT.glob("roles/*/defaults/main.yml"))
-            loaded = [self._loader.load_from_file(str(path), trusted_as_template=True) or {} for path in files]
-            self._role_defaults = {name: value for one in loaded for name, value in one.items()}
-        return self._role_defaults
+        files = sorted(PROJECT.glob("roles/*/defaults/main.yml"))
+        loaded = [self._loader.load_from_file(str(path), trusted_as_template=True) or {} for path in files]
+        return {name: value for one in loaded for name, value in one.items()}
 
+    @cached_property
     def _play_variables(self) -> dict[str, Any]:
         """What the play sets, such as ``vars`` of an import_playbook; what the command line sets wins over it."""
-        if not hasattr(self, "_of_play"):
-            given = load_extra_vars(self._loader)
-            play = self._task.play.get_vars() if getattr(self._task, "play", None) else {}
-            self._of_play = {name: value for name, value in play.items() if name not in given}
-        return self._of_play
+        given = load_extra_vars(self._loader)
+        play = self._task.play.get_vars() if getattr(self._task, "play", None) else {}
+        return {name: value for name, value in play.items() if name not in given}
 
     def _registered(self, name: str) -> dict[str, dict[str, Any]]:
         """By host what a task has registered under this name, of the hosts that were reached."""
